@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use super::{Class, Hub};
+use crate::clock::instant_after;
 use crate::error::Result;
 use crate::reply::{self, Reply};
 
@@ -55,8 +56,9 @@ pub trait RemoteHub: Send + Sync {
     /// Polls `future` on the hub's thread until it is done.
     fn spawn(&self, class: Class, future: Pin<Box<dyn Future<Output = ()> + Send>>);
 
-    /// Wakes `waker` at `when`, unless the returned timer is cancelled before.
-    fn wake_at(&self, class: Class, when: Instant, waker: Waker) -> TimerHandle;
+    /// Wakes `waker` at `when`, unless the timer whose number it returns is [cancelled](RemoteHub::cancel_timer) before. When
+    /// the hub closes, the waker is woken at once: no sleeper sleeps for ever.
+    fn wake_at(&self, class: Class, when: Instant, waker: Waker) -> u64;
 
     /// Returns the time by the hub's clock.
     fn now(&self) -> Instant;
@@ -124,12 +126,13 @@ impl HubHandle {
         receiver
     }
 
-    /// Returns a future that is ready `delay` from now by the hub's clock, on whatever executor it is polled.
+    /// Returns a future that is ready `delay` from now by the hub's clock, on whatever executor it is polled; also when the
+    /// hub closes.
     pub fn sleep(&self, delay: Duration) -> Sleep {
-        self.sleep_until(self.now() + delay)
+        self.sleep_until(instant_after(self.now(), delay))
     }
 
-    /// Returns a future that is ready at `when` by the hub's clock.
+    /// Returns a future that is ready at `when` by the hub's clock, or when the hub closes.
     pub fn sleep_until(&self, when: Instant) -> Sleep {
         Sleep { handle: self.clone(), when, timer: None }
     }
@@ -205,8 +208,9 @@ impl Future for Sleep {
         if self.handle.now() >= self.when || self.handle.is_closed() {
             return Poll::Ready(());
         }
-        let timer = self.handle.remote.wake_at(self.handle.class, self.when, cx.waker().clone());
-        self.timer = Some(timer);
+        let remote = &self.handle.remote;
+        let number = remote.wake_at(self.handle.class, self.when, cx.waker().clone());
+        self.timer = Some(TimerHandle::new(Arc::clone(remote), number));
         Poll::Pending
     }
 }

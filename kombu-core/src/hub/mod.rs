@@ -17,9 +17,11 @@ use mio::event::Source;
 
 use crate::error::Result;
 
+pub use crate::clock::instant_after;
 pub use class::Class;
 pub use default_hub::{HubFactory, HubFactoryEntry, set_hub_factory};
 pub(crate) use default_hub::{dedicated_hub, shared_hub};
+pub(crate) use handle::wait_on_own_hub;
 pub use handle::{HubHandle, HubId, RemoteCallback, RemoteHub, Scheduled, Sleep, TimerHandle};
 pub use local::{LocalHubGuard, local_hub, register_local_hub};
 pub use poller::{PollEvent, Poller, Readiness};
@@ -155,7 +157,7 @@ pub trait Hub {
 
     /// Calls `callback` once, `delay` from now.
     fn call_later(&self, delay: Duration, callback: Callback) -> TimerHandle {
-        self.call_at(self.now() + delay, callback)
+        self.call_at(instant_after(self.now(), delay), callback)
     }
 
     /// Calls `callback` once at `when`; a time in the past means the next tick. Equal times run in the order of the calls.

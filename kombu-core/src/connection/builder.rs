@@ -1,0 +1,127 @@
+//! The options of a connection.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Connection, Inner};
+use crate::clock::{Clock, SystemClock};
+use crate::error::{Error, ErrorKind, Result};
+use crate::registry;
+use crate::retry::RetryPolicy;
+use crate::serialization::AcceptList;
+use crate::short_str::ShortStr;
+use crate::url::BrokerUrl;
+use crate::{FieldTable, Value};
+
+/// How a connection behaves. Every duration has a finite default: no operation waits for ever.
+#[derive(Clone, Debug)]
+pub(crate) struct ConnectionOptions {
+    pub(crate) connect_timeout: Duration,
+    pub(crate) operation_timeout: Duration,
+    pub(crate) publish_timeout: Duration,
+    pub(crate) close_timeout: Duration,
+    pub(crate) retry: RetryPolicy,
+    pub(crate) accept: AcceptList,
+    pub(crate) delivery_limit: u32,
+    pub(crate) transport: FieldTable,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// Collects the options of a [`Connection`]; made by [`Connection::builder`].
+#[derive(Clone, Debug)]
+#[must_use = "a builder makes nothing until `build`"]
+pub struct ConnectionBuilder {
+    url: String,
+    options: ConnectionOptions,
+}
+
+impl ConnectionBuilder {
+    pub(super) fn new(url: &str) -> Self {
+        let options = ConnectionOptions {
+            connect_timeout: Duration::from_secs(5),
+            operation_timeout: Duration::from_secs(30),
+            publish_timeout: Duration::from_secs(30),
+            close_timeout: Duration::from_secs(5),
+            retry: RetryPolicy::default(),
+            accept: AcceptList::default(),
+            delivery_limit: 20,
+            transport: FieldTable::default(),
+            clock: Arc::new(SystemClock),
+        };
+        ConnectionBuilder { url: url.to_owned(), options }
+    }
+
+    /// Sets how long the first connection may take, all attempts together; default 5 s. A connection lost later is looked for
+    /// until it is found.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.options.connect_timeout = timeout;
+        self
+    }
+
+    /// Sets how long a declaration, a fetch or another request may take, from the call to the answer; default 30 s.
+    pub fn operation_timeout(mut self, timeout: Duration) -> Self {
+        self.options.operation_timeout = timeout;
+        self
+    }
+
+    /// Sets how long a publish may take, from the call to the broker's confirmation; default 30 s.
+    pub fn publish_timeout(mut self, timeout: Duration) -> Self {
+        self.options.publish_timeout = timeout;
+        self
+    }
+
+    /// Sets how long closing may take; default 5 s.
+    pub fn close_timeout(mut self, timeout: Duration) -> Self {
+        self.options.close_timeout = timeout;
+        self
+    }
+
+    /// Sets the waits between attempts to connect.
+    pub fn retry_policy(mut self, policy: RetryPolicy) -> Self {
+        self.options.retry = policy;
+        self
+    }
+
+    /// Sets the content types that [`Message::payload`](crate::Message::payload) decodes, unless a consumer says otherwise;
+    /// default JSON, text and binary.
+    pub fn accept(mut self, accept: AcceptList) -> Self {
+        self.options.accept = accept;
+        self
+    }
+
+    /// Sets how often a message that is dropped unsettled is given back before it is set aside; default 20.
+    pub fn delivery_limit(mut self, limit: u32) -> Self {
+        self.options.delivery_limit = limit;
+        self
+    }
+
+    /// Sets one of the transport's own options, such as `visibility_timeout`. Options in the URL's query come first.
+    pub fn transport_option(mut self, name: impl Into<ShortStr>, value: impl Into<Value>) -> Self {
+        self.options.transport.insert(name.into(), value.into());
+        self
+    }
+
+    /// Sets where time comes from; default the system's clock.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.options.clock = clock;
+        self
+    }
+
+    /// Makes the connection. Sends nothing.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument` for a bad URL or option, `UnknownTransport` for an unknown scheme.
+    pub fn build(self) -> Result<Connection> {
+        let urls = BrokerUrl::parse_list(&self.url)?;
+        let entries = urls.iter().map(|url| registry::find(url.scheme())).collect::<Result<Vec<_>>>()?;
+        if let Some(other) = entries.iter().find(|entry| entry.name != entries[0].name) {
+            return Err(Error::new(
+                ErrorKind::InvalidArgument,
+                format!("the URLs of one connection are of two transports, `{}` and `{}`", entries[0].name, other.name),
+            ));
+        }
+        let inner = Inner::new(entries[0], urls, self.options)?;
+        Ok(Connection { inner })
+    }
+}

@@ -1,0 +1,330 @@
+//! The state behind a connection, and how operations run on it.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+
+use super::builder::ConnectionOptions;
+use super::closed;
+use super::event::{ConnectionEvent, Events};
+use super::lane::{Lane, Step};
+use super::link::Live;
+use super::topology::Topology;
+use crate::capability::Capabilities;
+use crate::consumer::ConsumerCore;
+use crate::error::{Error, ErrorKind, Outcome, Recovery, Result, Scope};
+use crate::hub::{self, Hub, HubHandle};
+use crate::pending::{Pending, Terms};
+use crate::race::Flag;
+use crate::registry::TransportEntry;
+use crate::reply;
+use crate::transport::{Transport, TransportConfig};
+use crate::url::BrokerUrl;
+
+pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// Everything the clones of a [`Connection`](super::Connection), its producers and its consumers share.
+pub(crate) struct Inner {
+    pub(super) entry: TransportEntry,
+    pub(super) urls: Vec<BrokerUrl>,
+    /// Which of `urls` is tried or in use.
+    pub(super) target: AtomicUsize,
+    pub(crate) options: ConnectionOptions,
+    pub(crate) events: Events,
+    pub(crate) topology: Topology,
+    pub(super) lane: Lane,
+    pub(super) live: ArcSwapOption<Live>,
+    pub(super) was_connected: AtomicBool,
+    pub(super) closing: Flag,
+    /// A transport made ahead of the first connect, so that bad options are found when the connection is made.
+    pub(super) prepared: Mutex<Option<Arc<dyn Transport>>>,
+    hub: OnceLock<HubHandle>,
+    /// Where the application's callbacks run: the registered hub, or a thread of the connection's own.
+    user_hub: OnceLock<HubHandle>,
+    pub(super) consumers: Mutex<Vec<Weak<ConsumerCore>>>,
+    this: Weak<Inner>,
+}
+
+impl Inner {
+    pub(super) fn new(entry: TransportEntry, urls: Vec<BrokerUrl>, options: ConnectionOptions) -> Result<Arc<Self>> {
+        let config = |url: &BrokerUrl| transport_config(url, &options);
+        // Every URL is checked now, so that a mistake in the third does not show at the first failover.
+        let mut transports = urls.iter().map(|url| (entry.make)(config(url))).collect::<Result<Vec<_>>>()?;
+        let prepared = Mutex::new(Some(transports.swap_remove(0)));
+        Ok(Arc::new_cyclic(|this| Inner {
+            entry,
+            urls,
+            target: AtomicUsize::new(0),
+            options,
+            events: Events::default(),
+            topology: Topology::default(),
+            lane: Lane::default(),
+            live: ArcSwapOption::empty(),
+            was_connected: AtomicBool::new(false),
+            closing: Flag::default(),
+            prepared,
+            hub: OnceLock::new(),
+            user_hub: OnceLock::new(),
+            consumers: Mutex::new(Vec::new()),
+            this: this.clone(),
+        }))
+    }
+
+    pub(super) fn register_with_event_loop(&self, hub: &dyn Hub) -> Result<()> {
+        let handle = hub.handle();
+        if self.hub.set(handle.io()).is_err() {
+            return Err(Error::new(
+                ErrorKind::InvalidState,
+                "the connection runs on a hub already; register it before its first operation",
+            )
+            .during("register_with_event_loop"));
+        }
+        // Unset until now: `user_hub` is set from `hub` alone.
+        let _ = self.user_hub.set(handle.user());
+        let this = self.this.clone();
+        hub.io().on_close(Box::new(move |hub| {
+            if let Some(inner) = this.upgrade() {
+                inner.close_on_hub(hub);
+            }
+        }));
+        Ok(())
+    }
+
+    pub(super) fn weak(&self) -> Weak<Inner> {
+        self.this.clone()
+    }
+
+    /// Returns the hub that carries the connection: the registered one, else the process's shared one.
+    pub(crate) fn hub(&self) -> Result<&HubHandle> {
+        if let Some(hub) = self.hub.get() {
+            return Ok(hub);
+        }
+        let shared = hub::shared_hub()?.io();
+        Ok(self.hub.get_or_init(|| shared))
+    }
+
+    /// Returns the hub on which the application's callbacks run.
+    pub(crate) fn user_hub(&self) -> Result<HubHandle> {
+        if let Some(hub) = self.user_hub.get() {
+            return Ok(hub.clone());
+        }
+        let dedicated = hub::dedicated_hub("kombu-callbacks")?.user();
+        // Two threads may come here at once; the loser's thread ends again.
+        if let Err(mine) = self.user_hub.set(dedicated) {
+            mine.stop();
+        }
+        self.user_hub.get().cloned().ok_or_else(closed)
+    }
+
+    pub(super) fn url(&self) -> BrokerUrl {
+        self.urls[self.target.load(Ordering::Relaxed) % self.urls.len()].clone()
+    }
+
+    pub(super) fn transport_config(&self, url: &BrokerUrl) -> TransportConfig {
+        transport_config(url, &self.options)
+    }
+
+    pub(crate) fn live(&self) -> Option<Arc<Live>> {
+        self.live.load_full().filter(|live| !live.is_dead())
+    }
+
+    /// Returns the living channel if nothing waits before the caller: then a publish may go straight to it.
+    pub(crate) fn open_lane(&self) -> Option<arc_swap::Guard<Option<Arc<Live>>>> {
+        if !self.lane.is_idle() {
+            return None;
+        }
+        let live = self.live.load();
+        match &*live {
+            Some(current) if !current.is_dead() => Some(live),
+            _ => None,
+        }
+    }
+
+    pub(super) fn capabilities(&self) -> Arc<Capabilities> {
+        if let Some(live) = self.live.load_full() {
+            return live.transport.capabilities();
+        }
+        let prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match prepared.map_or_else(|| (self.entry.make)(self.transport_config(&self.urls[0])), Ok) {
+            Ok(transport) => transport.capabilities(),
+            Err(_) => Arc::default(),
+        }
+    }
+
+    pub(crate) fn terms(&self, operation: &'static str, timeout: Duration) -> Result<Terms> {
+        let hub = self.hub()?.clone();
+        let started = hub.now();
+        Ok(Terms { hub, operation, started, timeout, outcome: None })
+    }
+
+    /// Runs `work` on the living channel, in turn; again when the connection or channel was lost meanwhile and there is time.
+    pub(crate) fn operate<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        mut work: impl FnMut(&Arc<Live>) -> BoxFuture<Result<T>> + Send + 'static,
+    ) -> Pending<T> {
+        let Some(inner) = self.this.upgrade() else { return Pending::ready(Err(closed().during(operation))) };
+        self.in_turn(operation, self.options.operation_timeout, move |deadline| {
+            Box::pin(async move {
+                loop {
+                    let live = inner.ensure_live(Some(deadline)).await?;
+                    match work(&live).await {
+                        Err(error) if inner.may_repeat(&live, &error, deadline) => {}
+                        result => return result,
+                    }
+                }
+            })
+        })
+    }
+
+    /// Queues `work`, which gets the operation's deadline, behind everything asked for before.
+    pub(crate) fn in_turn<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        timeout: Duration,
+        work: impl FnOnce(Instant) -> BoxFuture<Result<T>> + Send + 'static,
+    ) -> Pending<T> {
+        if self.closing.is_raised() {
+            return Pending::ready(Err(closed().during(operation)));
+        }
+        let terms = match self.terms(operation, timeout) {
+            Ok(terms) => terms,
+            Err(error) => return Pending::ready(Err(error.during(operation))),
+        };
+        let (sender, receiver) = reply::channel();
+        let (hub, deadline) = (terms.hub.clone(), terms.started + timeout);
+        let step = Box::pin(async move {
+            // Nobody waits for it any more: the answer was `Timeout`.
+            let result = if hub.now() >= deadline {
+                Err(Error::new(ErrorKind::Timeout, "its turn did not come in time").with_outcome(Outcome::NotSent))
+            } else {
+                work(deadline).await
+            };
+            sender.send(result.map_err(|error| error.during(operation)));
+        });
+        self.push(step);
+        Pending::new(terms, async move { receiver.await.unwrap_or_else(|| Err(closed().during(operation))) })
+    }
+
+    pub(super) fn push(&self, step: Step) {
+        if self.lane.push(step) {
+            // The hub was found before the step was made.
+            if let (Some(hub), Some(inner)) = (self.hub.get(), self.this.upgrade()) {
+                drop(hub.spawn(async move { inner.lane.work().await }));
+            }
+        }
+    }
+
+    /// Says whether an operation that failed with `error` is worth another try, and buries the channel if it died.
+    fn may_repeat(&self, live: &Arc<Live>, error: &Error, deadline: Instant) -> bool {
+        live.bury(error.scope());
+        match error.recovery() {
+            Recovery::Reconnect => live.bury(Scope::Connection),
+            Recovery::ReopenChannel => live.bury(Scope::Channel),
+            _ => return false,
+        };
+        !self.closing.is_raised() && self.hub.get().is_some_and(|hub| hub.now() < deadline)
+    }
+
+    /// Reports an event to the application's handler on the application's thread, or to the log.
+    pub(crate) fn emit(&self, event: ConnectionEvent) {
+        if let Some(handler) = self.events.handler()
+            && let Ok(hub) = self.user_hub()
+        {
+            hub.call_soon(move |_| handler(&event));
+            return;
+        }
+        self.events.log(&event, self.options.clock.now());
+    }
+
+    pub(crate) fn add_consumer(&self, consumer: &Arc<ConsumerCore>) {
+        let mut consumers = self.consumers.lock().unwrap_or_else(PoisonError::into_inner);
+        consumers.retain(|known| known.strong_count() > 0);
+        consumers.push(Arc::downgrade(consumer));
+    }
+
+    pub(super) fn living_consumers(&self) -> Vec<Arc<ConsumerCore>> {
+        let consumers = self.consumers.lock().unwrap_or_else(PoisonError::into_inner);
+        consumers.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    pub(super) fn close(&self) -> Pending<()> {
+        let Some(inner) = self.this.upgrade() else { return Pending::ready(Ok(())) };
+        if self.hub.get().is_none() {
+            self.closing.raise();
+            return Pending::ready(Ok(()));
+        }
+        // The step is queued before the flag is raised, so that what was asked for before is done before.
+        let pending = self.in_turn("connection.close", self.options.close_timeout, move |_| {
+            Box::pin(async move { inner.shut_down().await })
+        });
+        if self.closing.raise() { pending } else { Pending::ready(Ok(())) }
+    }
+
+    async fn shut_down(&self) -> Result<()> {
+        for consumer in self.living_consumers() {
+            consumer.finish();
+        }
+        let result = match self.live.swap(None) {
+            Some(live) => live.shut_down().await,
+            None => Ok(()),
+        };
+        self.stop_callbacks();
+        result
+    }
+
+    /// The hub is closing: what is queued is sent and what is held is given back while it can still be turned.
+    fn close_on_hub(&self, hub: &dyn Hub) {
+        let deadline = hub.now() + self.options.close_timeout;
+        let mut closing = std::pin::pin!({
+            let pending = self.close();
+            async move { drop(pending.await) }
+        });
+        // A hub that cannot be turned any more leaves it to the broker to give back what is held.
+        let _ = hub.wait_io(closing.as_mut(), Some(deadline));
+    }
+
+    fn stop_callbacks(&self) {
+        if let (Some(user), Some(hub)) = (self.user_hub.get(), self.hub.get())
+            && user.id() != hub.id()
+        {
+            user.stop();
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let Some(hub) = self.hub.get().cloned() else { return };
+        self.stop_callbacks();
+        let Some(live) = self.live.swap(None) else { return };
+        if hub.is_closed() {
+            return;
+        }
+        let terms = Terms {
+            started: hub.now(),
+            hub: hub.clone(),
+            operation: "connection.close",
+            timeout: self.options.close_timeout.min(Duration::from_secs(1)),
+            outcome: None,
+        };
+        let done = hub.spawn(async move { live.shut_down().await });
+        // The last clone is gone, perhaps at the end of `main`: what is held goes back before the process does. On a hub that
+        // nobody turns it would be a wait for nothing.
+        if hub.is_running() || hub::local_hub(hub.id()).is_some() {
+            let _ = Pending::new(terms, async move { done.await.unwrap_or(Ok(())) }).wait();
+        }
+    }
+}
+
+fn transport_config(url: &BrokerUrl, options: &ConnectionOptions) -> TransportConfig {
+    let mut table = options.transport.clone();
+    for (name, value) in url.query() {
+        table.insert(name.as_str(), value.as_str());
+    }
+    TransportConfig { url: url.clone(), options: table, clock: Arc::clone(&options.clock) }
+}

@@ -1,0 +1,414 @@
+//! The state behind a consumer.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::task::{Context, Poll};
+
+use super::Consumer;
+use super::builder::{ConsumerOptions, Core, Handler};
+use super::inbox::Inbox;
+use crate::answer::Returned;
+use crate::channel::{ChannelEvents, Malformed};
+use crate::connection::{Connection, ConnectionEvent, Inner, Live};
+use crate::delivery::{ConsumerTag, Delivery, DeliverySink};
+use crate::entity::Queue;
+use crate::error::{Error, ErrorKind, Result, Scope};
+use crate::hub::{Hub, HubHandle, Scheduled};
+use crate::message::{HeldChannel, Message, Origin};
+use crate::method::BasicConsume;
+use crate::pending::Pending;
+use crate::short_str::ShortStr;
+
+/// How many messages a callback gets before others on the hub have their turn.
+const BUDGET: usize = 64;
+
+/// What is on the application's side of the inbox.
+pub(super) enum Face {
+    /// A stream pulls.
+    Stream,
+    /// A callback is called on this hub.
+    Callback(Box<Callback>),
+}
+
+pub(super) struct Callback {
+    hub: HubHandle,
+    /// Whether a run is queued on the hub or under way.
+    is_scheduled: AtomicBool,
+    /// `None` while it runs.
+    worker: Mutex<Option<Worker>>,
+}
+
+/// The handler and the messages it took out of the inbox in one go.
+struct Worker {
+    handler: Handler,
+    taken: VecDeque<(u32, Delivery)>,
+    origins: Vec<Arc<Origin>>,
+}
+
+impl Face {
+    pub(super) fn callback(handler: Handler, hub: HubHandle) -> Self {
+        let worker = Worker { handler, taken: VecDeque::new(), origins: Vec::new() };
+        Face::Callback(Box::new(Callback {
+            hub,
+            is_scheduled: AtomicBool::new(false),
+            worker: Mutex::new(Some(worker)),
+        }))
+    }
+}
+
+/// One consumer: its queues, its channel, what waits, and the application's face.
+pub(crate) struct ConsumerCore {
+    inner: Weak<Inner>,
+    queues: Vec<Queue>,
+    options: ConsumerOptions,
+    inbox: Inbox,
+    face: Face,
+    running: Mutex<Option<Running>>,
+}
+
+/// What a start on one channel made.
+struct Running {
+    channel: Arc<HeldChannel>,
+    tags: Vec<ConsumerTag>,
+}
+
+impl ConsumerCore {
+    pub(super) fn launch(
+        connection: Connection,
+        queues: Vec<Queue>,
+        options: ConsumerOptions,
+        face: Face,
+    ) -> Pending<Consumer> {
+        if queues.is_empty() {
+            return Pending::ready(Err(
+                Error::new(ErrorKind::InvalidArgument, "a consumer needs a queue").during("basic.consume")
+            ));
+        }
+        let inner = Arc::clone(&connection.inner);
+        let core = Arc::new(ConsumerCore {
+            inner: Arc::downgrade(&inner),
+            queues,
+            options,
+            inbox: Inbox::default(),
+            face,
+            running: Mutex::new(None),
+        });
+        // The handle goes into the operation: if the answer is given up, so is the consumer.
+        let mut consumer = Some(Consumer::new(Arc::clone(&core), connection));
+        inner.operate("basic.consume", move |live| {
+            let (core, live) = (Arc::clone(&core), Arc::clone(live));
+            let consumer = consumer.take();
+            Box::pin(async move {
+                core.start(&live).await?;
+                let consumer =
+                    consumer.ok_or_else(|| Error::new(ErrorKind::Internal, "a consumer was started twice"))?;
+                consumer.connection().inner.add_consumer(&core);
+                Ok(consumer)
+            })
+        })
+    }
+
+    pub(super) fn queue_names(&self) -> Vec<&ShortStr> {
+        self.queues.iter().map(Queue::name).collect()
+    }
+
+    /// Opens a channel and consumes every queue on it.
+    pub(crate) async fn start(self: &Arc<Self>, live: &Arc<Live>) -> Result<()> {
+        let inner = self.inner.upgrade().ok_or_else(|| Error::new(ErrorKind::Closed, "the connection is closed"))?;
+        if self.inbox.is_finished() {
+            return Ok(());
+        }
+        let first_origin = self.inbox.next_origin();
+        self.inbox.forget_before(first_origin);
+        let channel = HeldChannel::new(live.open_channel().await?, Some(inner.hub()?.clone()));
+        channel.observe(Arc::new(Watch { core: Arc::downgrade(self), live: Arc::downgrade(live) }));
+        channel.basic_qos(self.options.qos).await?;
+        let mut tags = Vec::with_capacity(self.queues.len());
+        for queue in &self.queues {
+            match self.consume_queue(&inner, live, &channel, queue).await {
+                Ok(tag) => tags.push(tag),
+                Err(error) => {
+                    // It is given up; closing it gives back what came meanwhile.
+                    let _ = channel.close().await;
+                    return Err(error.with("queue", queue.name()));
+                }
+            }
+        }
+        let running = Running { channel, tags };
+        let old = self.running.lock().unwrap_or_else(PoisonError::into_inner).replace(running);
+        drop(old);
+        Ok(())
+    }
+
+    async fn consume_queue(
+        self: &Arc<Self>,
+        inner: &Arc<Inner>,
+        live: &Arc<Live>,
+        channel: &Arc<HeldChannel>,
+        queue: &Queue,
+    ) -> Result<ConsumerTag> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let name = if self.options.auto_declare && queue.is_declarable() {
+            inner.declare_queue(live, queue).await?.queue
+        } else {
+            queue.name().clone()
+        };
+        let no_ack = self.options.no_ack.unwrap_or(queue.is_no_ack());
+        let origin = self.inbox.add_origin(Origin {
+            channel: Arc::clone(channel),
+            queue: name.clone(),
+            no_ack,
+            accept: self.options.accept.clone(),
+            inner: self.inner.clone(),
+            delivery_limit: inner.options.delivery_limit,
+            warned: AtomicBool::new(false),
+        });
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let method = BasicConsume {
+            queue: name,
+            consumer_tag: format!("{}{number}", self.options.tag_prefix).into(),
+            no_ack,
+            exclusive: self.options.exclusive,
+            arguments: queue.consumer_arguments().clone(),
+        };
+        channel.basic_consume(method, Arc::new(Sink { core: Arc::clone(self), origin })).await
+    }
+
+    pub(super) fn cancel(self: &Arc<Self>, inner: &Arc<Inner>) -> Pending<()> {
+        if self.inbox.is_finished() {
+            return Pending::ready(Ok(()));
+        }
+        let core = Arc::clone(self);
+        inner.in_turn("basic.cancel", inner.options.operation_timeout, move |_| {
+            Box::pin(async move {
+                let running = core.running.lock().unwrap_or_else(PoisonError::into_inner).take();
+                let mut result = Ok(());
+                if let Some(Running { channel, tags }) = running {
+                    for tag in tags {
+                        result = result.and(channel.basic_cancel(tag).await);
+                    }
+                }
+                core.finish();
+                result
+            })
+        })
+    }
+
+    /// Ends the consumer on this side: nothing more is handed over, what waits goes back.
+    pub(crate) fn finish(&self) {
+        self.inbox.finish();
+    }
+
+    pub(super) fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Message>>> {
+        let mut state = self.inbox.lock();
+        if let Some(message) = state.pop() {
+            return Poll::Ready(Some(Ok(message)));
+        }
+        if let Some(error) = state.failure.take() {
+            drop(state);
+            self.inbox.finish();
+            return Poll::Ready(Some(Err(error)));
+        }
+        if self.inbox.is_finished() {
+            return Poll::Ready(None);
+        }
+        let old = match &state.waker {
+            Some(waker) if waker.will_wake(cx.waker()) => None,
+            _ => state.waker.replace(cx.waker().clone()),
+        };
+        drop(state);
+        drop(old);
+        Poll::Pending
+    }
+
+    /// Hands over what came in: wakes the stream, or queues a run of the callback.
+    fn notify(self: &Arc<Self>, waker: Option<std::task::Waker>) {
+        match &self.face {
+            Face::Stream => {
+                if let Some(waker) = waker {
+                    waker.wake();
+                }
+            }
+            Face::Callback(callback) => {
+                if !callback.is_scheduled.swap(true, Ordering::AcqRel) {
+                    callback.hub.schedule(Arc::clone(self) as Arc<dyn Scheduled>);
+                }
+            }
+        }
+    }
+
+    /// Calls the handler for up to a budget of messages; says whether there may be more.
+    fn work(self: &Arc<Self>, worker: &mut Worker) -> bool {
+        for _ in 0..BUDGET {
+            if worker.taken.is_empty() {
+                let mut state = self.inbox.lock();
+                std::mem::swap(&mut state.waiting, &mut worker.taken);
+                if worker.origins.len() != state.origins.len() {
+                    worker.origins.clone_from(&state.origins);
+                }
+            }
+            let Some((origin, delivery)) = worker.taken.pop_front() else { return false };
+            let origin = &worker.origins[origin as usize];
+            if self.inbox.is_finished() {
+                origin.give_back(&delivery);
+                continue;
+            }
+            let message = Message::new(delivery, Arc::clone(origin));
+            match catch_unwind(AssertUnwindSafe(|| (worker.handler)(message))) {
+                Ok(Ok(())) => {}
+                Ok(Err(text)) => {
+                    self.handler_failed(ErrorKind::InvalidState, format!("a message handler failed: {text}"))
+                }
+                Err(panic) => {
+                    let text = panic_text(&*panic);
+                    self.handler_failed(ErrorKind::Panicked, format!("a message handler panicked: {text}"));
+                }
+            }
+        }
+        true
+    }
+
+    #[cold]
+    fn handler_failed(&self, kind: ErrorKind, text: String) {
+        if let Some(inner) = self.inner.upgrade() {
+            inner.emit(ConnectionEvent::HandlerFailed(Error::new(kind, text)));
+        }
+    }
+
+    /// The broker ended the consumer, or its channel was lost alone.
+    fn failed(self: &Arc<Self>, error: Error) {
+        let Some(inner) = self.inner.upgrade() else { return };
+        let waker = {
+            let mut state = self.inbox.lock();
+            if self.inbox.is_finished() {
+                return;
+            }
+            if matches!(self.face, Face::Stream) {
+                state.failure = Some(error.duplicate());
+            }
+            state.waker.take()
+        };
+        inner.emit(ConnectionEvent::ConsumerFailed(error));
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no text")
+}
+
+impl Scheduled for ConsumerCore {
+    fn run(self: Arc<Self>, _hub: &dyn Hub) {
+        let Face::Callback(callback) = &self.face else { return };
+        let worker = callback.worker.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // A run is queued only while none is under way, so the worker is there.
+        let Some(mut worker) = worker else { return };
+        let may_have_more = self.work(&mut worker);
+        // Deliveries are added under this lock and tell of themselves after it: whoever adds one now sees the flag.
+        let state = self.inbox.lock();
+        let is_done = !may_have_more && state.waiting.is_empty();
+        *callback.worker.lock().unwrap_or_else(PoisonError::into_inner) = Some(worker);
+        callback.is_scheduled.store(!is_done, Ordering::Release);
+        drop(state);
+        if !is_done {
+            callback.hub.schedule(Arc::clone(&self) as Arc<dyn Scheduled>);
+        }
+    }
+}
+
+/// Takes the deliveries of one queue of a consumer.
+struct Sink {
+    core: Core,
+    origin: u32,
+}
+
+impl DeliverySink for Sink {
+    fn deliver(&self, delivery: Delivery) {
+        let waker = {
+            let mut state = self.core.inbox.lock();
+            if self.core.inbox.is_finished() {
+                let origin = Arc::clone(&state.origins[self.origin as usize]);
+                drop(state);
+                origin.give_back(&delivery);
+                return;
+            }
+            state.waiting.push_back((self.origin, delivery));
+            state.waker.take()
+        };
+        self.core.notify(waker);
+    }
+
+    fn deliver_all(&self, deliveries: &mut Vec<Delivery>) {
+        let waker = {
+            let mut state = self.core.inbox.lock();
+            if self.core.inbox.is_finished() {
+                let origin = Arc::clone(&state.origins[self.origin as usize]);
+                drop(state);
+                deliveries.drain(..).for_each(|delivery| origin.give_back(&delivery));
+                return;
+            }
+            state.waiting.extend(deliveries.drain(..).map(|delivery| (self.origin, delivery)));
+            state.waker.take()
+        };
+        self.core.notify(waker);
+    }
+
+    fn cancelled(&self, reason: Error) {
+        self.core.failed(reason);
+    }
+}
+
+/// Hears from a consumer's own channel.
+struct Watch {
+    core: Weak<ConsumerCore>,
+    live: Weak<Live>,
+}
+
+impl Watch {
+    fn tell(&self, event: ConnectionEvent) {
+        if let Some(inner) = self.core.upgrade().and_then(|core| core.inner.upgrade()) {
+            inner.emit(event);
+        }
+    }
+}
+
+impl ChannelEvents for Watch {
+    fn malformed(&self, malformed: Malformed) {
+        self.tell(ConnectionEvent::Malformed(malformed));
+    }
+
+    fn returned(&self, returned: Returned) {
+        self.tell(ConnectionEvent::Returned(returned));
+    }
+
+    fn blocked(&self, reason: Option<ShortStr>) {
+        self.tell(ConnectionEvent::Blocked(reason));
+    }
+
+    fn settle_failed(&self, error: Error) {
+        self.tell(ConnectionEvent::SettleFailed(error));
+    }
+
+    fn disturbed(&self, error: Option<Error>) {
+        self.tell(error.map_or(ConnectionEvent::Resumed, ConnectionEvent::Disconnected));
+    }
+
+    fn closed(&self, error: Error) {
+        let (Some(core), Some(live)) = (self.core.upgrade(), self.live.upgrade()) else { return };
+        let Some(inner) = core.inner.upgrade() else { return };
+        if error.scope() == Scope::Connection {
+            inner.lost(&live, error);
+        } else {
+            inner.emit(ConnectionEvent::ConsumerFailed(error));
+            inner.restart(core);
+        }
+    }
+}

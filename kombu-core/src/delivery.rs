@@ -1,0 +1,53 @@
+//! One delivery of a message, and where a transport hands deliveries in.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::envelope::Envelope;
+use crate::error::Error;
+use crate::short_str::ShortStr;
+
+/// Names a delivery on its channel: 1, 2, 3, … (AMQP `delivery-tag`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DeliveryTag(pub u64);
+
+impl fmt::Display for DeliveryTag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Names a consumer on its channel (AMQP `consumer-tag`).
+pub type ConsumerTag = ShortStr;
+
+/// A message handed to a consumer, or fetched with `basic_get`.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// The name under which it is settled.
+    pub tag: DeliveryTag,
+    /// Whether the broker knows or suspects that it was delivered before.
+    pub redelivered: bool,
+    /// How often it was given back before, where the transport counts.
+    pub delivery_count: Option<u32>,
+    /// The message.
+    pub envelope: Arc<Envelope>,
+}
+
+/// Where a transport hands in the deliveries of one consumer; core implements it.
+///
+/// May be called from any thread, and by the transport while it dispatches, but never with a lock held that `basic_ack`,
+/// `basic_reject` or `basic_publish` of the same transport take: a sink may wake code that calls them at once.
+pub trait DeliverySink: Send + Sync {
+    /// Takes a delivery. Never blocks. The transport delivers no more than the prefetch allows.
+    fn deliver(&self, delivery: Delivery);
+
+    /// Takes several deliveries at once, leaving `deliveries` empty.
+    fn deliver_all(&self, deliveries: &mut Vec<Delivery>) {
+        for delivery in deliveries.drain(..) {
+            self.deliver(delivery);
+        }
+    }
+
+    /// Learns that the broker ended this consumer (queue deleted, channel lost); no delivery follows.
+    fn cancelled(&self, reason: Error);
+}

@@ -1,0 +1,314 @@
+//! One publish.
+
+use std::future::IntoFuture;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Producer;
+use crate::answer::{Answer, Confirmation};
+use crate::channel::Channel;
+use crate::compression;
+use crate::connection::Inner;
+use crate::entity::Exchange;
+use crate::envelope::Envelope;
+use crate::error::{Error, ErrorKind, Outcome, Result};
+use crate::method::BasicPublish;
+use crate::pending::Pending;
+use crate::properties::DeliveryMode;
+use crate::serialization::Body;
+use crate::short_str::ShortStr;
+use crate::{FieldTable, Value};
+
+/// The broker has the message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Confirmed {
+    /// How many queues got it, where the transport knows; for a broadcast, how many receivers. `Some(0)`: it matched no queue
+    /// and is gone; [`mandatory`](Publish::mandatory) makes that an error.
+    pub queues: Option<u32>,
+}
+
+/// A message about to be published, made by [`Producer::publish`].
+///
+/// It ends one of three ways: [`send`](Publish::send) gives a [`Pending`] to keep or drop, [`wait`](Publish::wait) blocks for the
+/// broker's confirmation, `.await` waits for it.
+#[must_use = "nothing is published until `send`, `wait` or `.await`"]
+pub struct Publish<'p> {
+    producer: &'p Producer,
+    exchange: Option<&'p Exchange>,
+    envelope: Envelope,
+    delivery_mode: Option<DeliveryMode>,
+    mandatory: bool,
+    timeout: Option<Duration>,
+    error: Option<Error>,
+}
+
+impl<'p> Publish<'p> {
+    pub(super) fn new(producer: &'p Producer, body: Result<Body>) -> Self {
+        let mut publish = Publish {
+            producer,
+            exchange: producer.exchange.as_ref(),
+            envelope: Envelope { routing_key: producer.routing_key.clone(), ..Envelope::default() },
+            delivery_mode: None,
+            mandatory: false,
+            timeout: None,
+            error: None,
+        };
+        match body {
+            Ok(body) => {
+                publish.envelope.properties.content_type = Some(body.content_type);
+                publish.envelope.properties.content_encoding = Some(body.content_encoding);
+                publish.envelope.properties.priority = Some(0);
+                publish.envelope.body = body.bytes;
+            }
+            Err(error) => publish.error = Some(error),
+        }
+        publish
+    }
+
+    /// Sets the exchange; default the producer's.
+    pub fn exchange(mut self, exchange: &'p Exchange) -> Self {
+        self.exchange = Some(exchange);
+        self
+    }
+
+    /// Sets the routing key; default the producer's. For the default exchange it is the name of the queue.
+    pub fn routing_key(mut self, routing_key: impl Into<ShortStr>) -> Self {
+        self.envelope.routing_key = routing_key.into();
+        self
+    }
+
+    /// Makes a message that matches no queue an error of kind `Returned`.
+    pub fn mandatory(mut self) -> Self {
+        self.mandatory = true;
+        self
+    }
+
+    /// Sets the priority, default 0. What it means is up to the transport:
+    /// [`Capabilities::priority`](crate::Capabilities).
+    pub fn priority(mut self, priority: u8) -> Self {
+        self.envelope.properties.priority = Some(priority);
+        self
+    }
+
+    /// Sets whether the broker keeps the message over its restart; default the exchange's, which is persistent.
+    pub fn delivery_mode(mut self, mode: DeliveryMode) -> Self {
+        self.delivery_mode = Some(mode);
+        self
+    }
+
+    /// Sets how long the message may wait in a queue; whole milliseconds.
+    pub fn expiration(mut self, expiration: Duration) -> Self {
+        self.envelope.properties.set_expiration(expiration);
+        self
+    }
+
+    /// Adds a header.
+    pub fn header(mut self, name: impl Into<ShortStr>, value: impl Into<Value>) -> Self {
+        self.envelope.headers.table_mut().insert(name.into(), value.into());
+        self
+    }
+
+    /// Sets all headers.
+    pub fn headers(mut self, headers: FieldTable) -> Self {
+        self.envelope.headers = headers.into();
+        self
+    }
+
+    /// Overrides the content type and encoding that came with the body's type; the bytes stay as they are.
+    pub fn content_type(mut self, content_type: impl Into<ShortStr>, content_encoding: impl Into<ShortStr>) -> Self {
+        self.envelope.properties.content_type = Some(content_type.into());
+        self.envelope.properties.content_encoding = Some(content_encoding.into());
+        self
+    }
+
+    /// Compresses the body by one of Kombu's methods, such as `zlib` or `zstd`, and says so in header `compression`.
+    pub fn compression(mut self, method: &str) -> Self {
+        if self.error.is_none() {
+            match compression::compress(method, &self.envelope.body) {
+                Ok((content_type, body)) => {
+                    self.envelope.body = body;
+                    return self.header("compression", Value::from(content_type));
+                }
+                Err(error) => self.error = Some(error),
+            }
+        }
+        self
+    }
+
+    /// Names the request this message answers.
+    pub fn correlation_id(mut self, id: impl Into<ShortStr>) -> Self {
+        self.envelope.properties.set_correlation_id(id);
+        self
+    }
+
+    /// Names the queue for replies.
+    pub fn reply_to(mut self, queue: impl Into<ShortStr>) -> Self {
+        self.envelope.properties.set_reply_to(queue);
+        self
+    }
+
+    /// Sets the application's name of the message.
+    pub fn message_id(mut self, id: impl Into<ShortStr>) -> Self {
+        self.envelope.properties.set_message_id(id);
+        self
+    }
+
+    /// Sets when the message was made, in seconds since 1970 UTC.
+    pub fn timestamp(mut self, seconds: u64) -> Self {
+        self.envelope.properties.set_timestamp(seconds);
+        self
+    }
+
+    /// Sets the application's type of the message (AMQP `type`).
+    pub fn kind(mut self, kind: impl Into<ShortStr>) -> Self {
+        self.envelope.properties.set_kind(kind);
+        self
+    }
+
+    /// Sets the user that publishes; RabbitMQ refuses another than the connection's.
+    pub fn user_id(mut self, user: impl Into<ShortStr>) -> Self {
+        self.envelope.properties.set_user_id(user);
+        self
+    }
+
+    /// Sets the application that publishes.
+    pub fn app_id(mut self, application: impl Into<ShortStr>) -> Self {
+        self.envelope.properties.set_app_id(application);
+        self
+    }
+
+    /// Sets how long to wait for the broker's confirmation; default the connection's publish time-out, 30 s. A message that could
+    /// not even be sent by then never is.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Publishes the message and returns the answer to come. It may be dropped: the message is published all the same.
+    pub fn send(mut self) -> Pending<Confirmed> {
+        if let Some(error) = self.error {
+            return Pending::ready(Err(error.during("basic.publish").with_outcome(Outcome::NotSent)));
+        }
+        let producer = self.producer;
+        let inner = &producer.shared.connection.inner;
+        if let Some(exchange) = self.exchange {
+            self.envelope.exchange = exchange.name().clone();
+            self.envelope.properties.delivery_mode = self.delivery_mode.unwrap_or(exchange.delivery_mode());
+        } else if let Some(mode) = self.delivery_mode {
+            self.envelope.properties.delivery_mode = mode;
+        }
+        let timeout = self.timeout.unwrap_or(inner.options.publish_timeout);
+        let method = BasicPublish { mandatory: self.mandatory, timeout: Some(timeout) };
+        let envelope = Arc::new(self.envelope);
+        if let Some(live) = inner.open_lane()
+            && let Some(live) = &*live
+            && self.exchange.is_none_or(|exchange| !producer.needs_declaration(exchange, live.generation))
+        {
+            return confirm(producer, inner, method, live.channel.as_ref(), envelope);
+        }
+        send_in_turn(producer, inner, method, self.exchange.cloned(), envelope)
+    }
+
+    /// Publishes the message and blocks until the broker has it; see [`Pending::wait`].
+    ///
+    /// # Errors
+    ///
+    /// `Returned` (mandatory and unroutable), `NotFound` (no such exchange), `Overloaded`, `Timeout`, `ConnectionLost`, `Encode`;
+    /// [`Error::outcome`] says whether the broker may have the message all the same.
+    pub fn wait(self) -> Result<Confirmed> {
+        self.send().wait()
+    }
+}
+
+impl IntoFuture for Publish<'_> {
+    type Output = Result<Confirmed>;
+    type IntoFuture = Pending<Confirmed>;
+
+    fn into_future(self) -> Pending<Confirmed> {
+        self.send()
+    }
+}
+
+impl std::fmt::Debug for Publish<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Publish({:?})", self.envelope.routing_key)
+    }
+}
+
+/// Hands the message to the channel.
+fn confirm(
+    producer: &Producer,
+    inner: &Inner,
+    method: BasicPublish,
+    channel: &dyn Channel,
+    envelope: Arc<Envelope>,
+) -> Pending<Confirmed> {
+    let mut answer = channel.basic_publish(method, Arc::clone(&envelope));
+    if let Some(result) = answer.take_now() {
+        return Pending::ready(read_answer(producer, &envelope, result));
+    }
+    let terms = match inner.terms("basic.publish", method.timeout.unwrap_or(inner.options.publish_timeout)) {
+        Ok(terms) => terms,
+        Err(error) => return Pending::ready(Err(error)),
+    };
+    Pending::new(terms.of_publish(), read_later(producer.clone(), envelope, answer))
+}
+
+async fn read_later(producer: Producer, envelope: Arc<Envelope>, answer: Answer<Confirmation>) -> Result<Confirmed> {
+    let result = answer.await;
+    read_answer(&producer, &envelope, result)
+}
+
+#[inline]
+fn read_answer(producer: &Producer, envelope: &Envelope, result: Result<Confirmation>) -> Result<Confirmed> {
+    match result {
+        Ok(Confirmation::Confirmed { queues }) => {
+            if queues == Some(0) {
+                producer.tell_unroutable(envelope.exchange.clone(), envelope.routing_key.clone());
+            }
+            Ok(Confirmed { queues })
+        }
+        Ok(Confirmation::Returned(returned)) => {
+            Err(addressed(Error::new(ErrorKind::Returned, format!("{} {}", returned.code, returned.text)), envelope))
+        }
+        Err(error) => Err(addressed(error, envelope)),
+    }
+}
+
+#[cold]
+fn addressed(error: Error, envelope: &Envelope) -> Error {
+    let error =
+        error.during("basic.publish").with("exchange", &envelope.exchange).with("routing_key", &envelope.routing_key);
+    if error.outcome().is_some() { error } else { error.with_outcome(Outcome::NotSent) }
+}
+
+/// Connects, declares the exchange, and then publishes, behind everything asked for before.
+#[cold]
+fn send_in_turn(
+    producer: &Producer,
+    inner: &Arc<Inner>,
+    method: BasicPublish,
+    exchange: Option<Exchange>,
+    envelope: Arc<Envelope>,
+) -> Pending<Confirmed> {
+    let timeout = method.timeout.unwrap_or(inner.options.publish_timeout);
+    // The step owns the producer, and so the connection: what was published is sent before the last clone closes it.
+    let publisher = producer.clone();
+    let producer = producer.clone();
+    let asked = Arc::clone(&envelope);
+    let step = inner.in_turn("basic.publish", timeout, move |deadline| {
+        Box::pin(async move {
+            let inner = &publisher.shared.connection.inner;
+            let live = inner.ensure_live(Some(deadline)).await?;
+            if let Some(exchange) = exchange.filter(|exchange| publisher.needs_declaration(exchange, live.generation)) {
+                inner.declare_exchange(&live, &exchange).await?;
+                publisher.note_declared(&exchange, live.generation);
+            }
+            let left = deadline.saturating_duration_since(inner.hub()?.now());
+            let method = BasicPublish { timeout: Some(left), ..method };
+            // The lane does not wait for the answer: the publishes behind this one are pipelined.
+            Ok(live.channel.basic_publish(method, envelope))
+        })
+    });
+    step.and_then(move |answer| read_later(producer, asked, answer)).of_publish()
+}
