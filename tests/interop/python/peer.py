@@ -300,7 +300,7 @@ class Peer:
             if fresh:
                 connection.release()
 
-    # --- Helpers ---
+    # --- helpers ---
 
     def _connected(self):
         if self.connection is None:
@@ -351,8 +351,6 @@ class Peer:
             raise RuntimeError("the server does not know of the subscription after 10 seconds")
 
 
-# --- Conversation ---------------------------------------------------------------------------------------------------
-
 def main():
     kombu.enable_insecure_serializers()
     incoming = queues_of_python.Queue()
@@ -365,8 +363,10 @@ def main():
 
     def read():
         for line in sys.stdin:
-            if line.strip():
-                incoming.put(json.loads(line))
+            try:
+                incoming.put(dict(json.loads(line)))
+            except ValueError as error:
+                write({"ok": False, "error": error_to_json(error)})
         incoming.put(None)
         time.sleep(10)  # for what is being done; whoever asked has gone
         os._exit(3)

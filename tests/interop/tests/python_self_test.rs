@@ -186,6 +186,8 @@ fn errors_are_answers() {
     assert!(error["message"].as_str().unwrap().contains("not connected"), "{error}");
     assert!(peer.ask_error(json!({"do": "dance"}))["message"].as_str().unwrap().contains("no request is called dance"));
     assert!(peer.ask_error(json!({"do": "_lane"}))["message"].as_str().unwrap().contains("no request is called _lane"));
+    peer.process().send_line("no JSON");
+    assert_eq!(peer.recv()["error"]["type"], "json.decoder.JSONDecodeError");
     assert_eq!(peer.ask_error(json!({"do": "get", "nonsense": 1}))["type"], "builtins.TypeError");
     let unreachable = json!({"do": "connect", "url": format!("redis://127.0.0.1:{}/0", kombu_brokers::free_port())});
     assert_eq!(peer.ask_error(unreachable)["type"], "kombu.exceptions.OperationalError");
