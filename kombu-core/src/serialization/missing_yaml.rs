@@ -1,0 +1,23 @@
+//! Stands in for YAML when the feature `yaml` is off.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::value::Value;
+
+pub(super) fn to_vec<T: Serialize + ?Sized>(_: &T) -> Result<Vec<u8>> {
+    Err(missing())
+}
+
+pub(super) fn read(_: &[u8]) -> Result<Value> {
+    Err(missing())
+}
+
+pub(super) fn from_slice<T: DeserializeOwned>(_: &[u8]) -> Result<T> {
+    Err(missing())
+}
+
+fn missing() -> Error {
+    Error::new(ErrorKind::Unsupported, "yaml is not compiled in; enable the feature `yaml`")
+}
