@@ -24,6 +24,11 @@ pub trait Clock: Send + Sync + fmt::Debug {
     }
 }
 
+/// Returns the time `delay` after `from`; a time too far away to be written is thirty years away.
+pub fn instant_after(from: Instant, delay: Duration) -> Instant {
+    from.checked_add(delay).unwrap_or_else(|| from + Duration::from_secs(30 * 365 * 24 * 60 * 60))
+}
+
 /// The operating system's clock.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
