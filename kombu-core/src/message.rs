@@ -20,6 +20,7 @@ use crate::hub::HubHandle;
 use crate::method::BasicGet;
 use crate::properties::Properties;
 use crate::serialization::{self, AcceptList};
+use crate::settling::Settling;
 use crate::short_str::ShortStr;
 
 /// A message delivered to this program, which owes the broker one answer: [`ack`](Message::ack), [`reject`](Message::reject) or
@@ -234,23 +235,23 @@ impl Message {
     /// Tells the broker that the message is done: it forgets it.
     ///
     /// The answer may be awaited or dropped; a failure is also reported to the connection's event handler.
-    pub fn ack(self) -> Settled {
+    pub fn ack(self) -> Settling {
         self.settle(|channel, tag| channel.basic_ack(tag, false))
     }
 
     /// Tells the broker that nobody will handle the message: it is dead-lettered where the queue says so, and gone elsewhere.
-    pub fn reject(self) -> Settled {
+    pub fn reject(self) -> Settling {
         self.settle(|channel, tag| channel.basic_reject(tag, false))
     }
 
     /// Gives the message back to its queue, to be delivered again, to this consumer or another.
-    pub fn requeue(self) -> Settled {
+    pub fn requeue(self) -> Settling {
         self.settle(|channel, tag| channel.basic_reject(tag, true))
     }
 
     /// Moves the message to its queue's list of messages that could not be handled, with `reason`; see
     /// [`Connection::malformed`](crate::Connection::malformed). On brokers without such a list it is rejected.
-    pub fn set_aside(self, reason: &str) -> Settled {
+    pub fn set_aside(self, reason: &str) -> Settling {
         self.settle(|channel, tag| channel.set_aside(tag, reason))
     }
 
@@ -259,10 +260,10 @@ impl Message {
         self.origin = None;
     }
 
-    fn settle(mut self, how: impl FnOnce(&HeldChannel, DeliveryTag) -> Settled) -> Settled {
+    fn settle(mut self, how: impl FnOnce(&HeldChannel, DeliveryTag) -> Settled) -> Settling {
         match self.origin.take() {
-            Some(origin) if !origin.no_ack => how(&origin.channel, self.delivery.tag),
-            _ => Settled::ready(Ok(())),
+            Some(origin) if !origin.no_ack => Settling::new(how(&origin.channel, self.delivery.tag), Some(origin)),
+            _ => Settling::new(Settled::ready(Ok(())), None),
         }
     }
 }

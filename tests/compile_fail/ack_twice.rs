@@ -1,0 +1,6 @@
+fn handler(message: kombu::Message) {
+    message.ack();
+    message.ack();
+}
+
+fn main() {}

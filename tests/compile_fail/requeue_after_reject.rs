@@ -1,0 +1,6 @@
+fn handler(message: kombu::Message) {
+    message.reject();
+    message.requeue();
+}
+
+fn main() {}
