@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
@@ -34,6 +35,9 @@ struct Waiting<T> {
     sleep: Option<Sleep>,
 }
 
+/// How much longer than the transport the waiter waits for a publish's answer.
+const GRACE: Duration = Duration::from_millis(250);
+
 /// On which hub an operation runs, and until when it is waited for.
 #[derive(Clone, Debug)]
 pub(crate) struct Terms {
@@ -41,8 +45,8 @@ pub(crate) struct Terms {
     pub(crate) operation: &'static str,
     pub(crate) started: Instant,
     pub(crate) timeout: Duration,
-    /// What a time-out says of the operation's outcome.
-    pub(crate) outcome: Option<Outcome>,
+    /// For a publish: whether the transport has it, which decides what a time-out says of the outcome.
+    pub(crate) is_sent: Option<Arc<AtomicBool>>,
 }
 
 impl Terms {
@@ -50,11 +54,11 @@ impl Terms {
         self.started + self.timeout
     }
 
-    /// Makes a time-out say that the broker may have the message, and leaves the transport, which may know better, the first
-    /// word.
-    pub(crate) fn of_publish(mut self) -> Self {
-        self.outcome = Some(Outcome::Unknown);
-        self.timeout += Duration::from_millis(250);
+    /// Makes a time-out say whether the broker may have the message, and leaves the transport, which may know better, the
+    /// first word. A message that is not with the transport by the deadline is never handed to it.
+    pub(crate) fn of_publish(mut self, is_sent: Arc<AtomicBool>) -> Self {
+        self.is_sent = Some(is_sent);
+        self.timeout += GRACE;
         self
     }
 
@@ -69,8 +73,9 @@ impl Terms {
         } else {
             error
         };
-        match self.outcome {
-            Some(outcome) => error.with_outcome(outcome),
+        match &self.is_sent {
+            Some(is_sent) if is_sent.load(Ordering::Acquire) => error.with_outcome(Outcome::Unknown),
+            Some(_) => error.with_outcome(Outcome::NotSent),
             None => error,
         }
     }
@@ -131,9 +136,9 @@ impl<T: Send + 'static> Pending<T> {
     }
 
     /// Applies [`Terms::of_publish`].
-    pub(crate) fn of_publish(mut self) -> Self {
+    pub(crate) fn of_publish(mut self, is_sent: Arc<AtomicBool>) -> Self {
         if let State::Waiting(waiting) = &mut self.0 {
-            waiting.terms = waiting.terms.clone().of_publish();
+            waiting.terms = waiting.terms.clone().of_publish(is_sent);
         }
         self
     }

@@ -19,13 +19,16 @@ use crate::consumer::ConsumerCore;
 use crate::error::{Error, ErrorKind, Outcome, Recovery, Result, Scope};
 use crate::hub::{self, Hub, HubHandle};
 use crate::pending::{Pending, Terms};
-use crate::race::Flag;
+use crate::race::{First, Flag, first};
 use crate::registry::TransportEntry;
 use crate::reply;
 use crate::transport::{Transport, TransportConfig};
 use crate::url::BrokerUrl;
 
 pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// How much longer than its deadline an operation may hold up those behind it: its own, more precise error comes first.
+const GRACE: Duration = Duration::from_millis(100);
 
 /// Everything the clones of a [`Connection`](super::Connection), its producers and its consumers share.
 pub(crate) struct Inner {
@@ -158,7 +161,7 @@ impl Inner {
     pub(crate) fn terms(&self, operation: &'static str, timeout: Duration) -> Result<Terms> {
         let hub = self.hub()?.clone();
         let started = hub.now();
-        Ok(Terms { hub, operation, started, timeout, outcome: None })
+        Ok(Terms { hub, operation, started, timeout, is_sent: None })
     }
 
     /// Runs `work` on the living channel, in turn; again when the connection or channel was lost meanwhile and there is time.
@@ -202,7 +205,15 @@ impl Inner {
             let result = if hub.now() >= deadline {
                 Err(Error::new(ErrorKind::Timeout, "its turn did not come in time").with_outcome(Outcome::NotSent))
             } else {
-                work(deadline).await
+                let mut work = work(deadline);
+                match first(&mut work, hub.sleep_until(deadline + GRACE)).await {
+                    First::Left(result) => result,
+                    First::Right(()) => {
+                        // It is driven to its end all the same, beside the lane.
+                        drop(hub.spawn(work));
+                        Err(Error::new(ErrorKind::Timeout, "the broker does not answer"))
+                    }
+                }
             };
             sender.send(result.map_err(|error| error.during(operation)));
         });
@@ -310,7 +321,7 @@ impl Drop for Inner {
             hub: hub.clone(),
             operation: "connection.close",
             timeout: self.options.close_timeout.min(Duration::from_secs(1)),
-            outcome: None,
+            is_sent: None,
         };
         let done = hub.spawn(async move { live.shut_down().await });
         // The last clone is gone, perhaps at the end of `main`: what is held goes back before the process does. On a hub that

@@ -2,6 +2,7 @@
 
 use std::future::IntoFuture;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::Producer;
@@ -251,7 +252,7 @@ fn confirm(
         Ok(terms) => terms,
         Err(error) => return Pending::ready(Err(error)),
     };
-    Pending::new(terms.of_publish(), read_later(producer.clone(), envelope, answer))
+    Pending::new(terms.of_publish(Arc::new(AtomicBool::new(true))), read_later(producer.clone(), envelope, answer))
 }
 
 async fn read_later(producer: Producer, envelope: Arc<Envelope>, answer: Answer<Confirmation>) -> Result<Confirmed> {
@@ -296,8 +297,11 @@ fn send_in_turn(
     let publisher = producer.clone();
     let producer = producer.clone();
     let asked = Arc::clone(&envelope);
+    let is_sent = Arc::new(AtomicBool::new(false));
+    let sent = Arc::clone(&is_sent);
+    let address = Arc::clone(&envelope);
     let step = inner.in_turn("basic.publish", timeout, move |deadline| {
-        Box::pin(async move {
+        let publish = async move {
             let inner = &publisher.shared.connection.inner;
             let live = inner.ensure_live(Some(deadline)).await?;
             if let Some(exchange) = exchange.filter(|exchange| publisher.needs_declaration(exchange, live.generation)) {
@@ -307,8 +311,10 @@ fn send_in_turn(
             let left = deadline.saturating_duration_since(inner.hub()?.now());
             let method = BasicPublish { timeout: Some(left), ..method };
             // The lane does not wait for the answer: the publishes behind this one are pipelined.
+            sent.store(true, Ordering::Release);
             Ok(live.channel.basic_publish(method, envelope))
-        })
+        };
+        Box::pin(async move { publish.await.map_err(|error| addressed(error, &address)) })
     });
-    step.and_then(move |answer| read_later(producer, asked, answer)).of_publish()
+    step.and_then(move |answer| read_later(producer, asked, answer)).of_publish(is_sent)
 }
