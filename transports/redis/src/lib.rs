@@ -1,1 +1,10 @@
-//! Empty for now.
+//! The Redis transport of Kombu for Rust.
+#![forbid(unsafe_code)]
+
+mod binding;
+mod envelope;
+mod keys;
+mod malformed;
+mod options;
+mod restore;
+mod scripts;

@@ -1,0 +1,117 @@
+//! The Lua scripts: what must happen in one step on the server.
+//!
+//! They need Redis 6.2. Each works when the server refuses writes for lack of memory, because its first write is one that
+//! Redis allows then; the exception is binding, which is not what frees memory.
+//!
+//! Messages are given back by changing their text where the flags are, on the server. The alternatives were worse: decoding
+//! and encoding with cjson changes large integers, empty lists and `NaN`; sending the text back needs every client to keep
+//! the text of all it holds, and cannot serve the messages of consumers that died.
+
+mod ack;
+mod bind_expiring;
+mod claim;
+mod record;
+mod requeue;
+mod set_aside;
+mod sweep_bindings;
+mod unlock;
+
+use std::sync::LazyLock;
+
+use kombu_core::{Error, ErrorKind};
+use redis::{Cmd, Value};
+
+pub(crate) use self::ack::Ack;
+pub(crate) use self::bind_expiring::BindExpiring;
+pub(crate) use self::claim::{Claim, ClaimInbox, ClaimList, Claimed};
+pub(crate) use self::record::{Record, Recorded};
+pub(crate) use self::requeue::{Copy, GivenBack, Requeue, Requeued};
+pub(crate) use self::set_aside::SetAside;
+pub(crate) use self::sweep_bindings::SweepBindings;
+pub(crate) use self::unlock::Unlock;
+
+/// A Lua script and the hash the server knows it by once it is loaded.
+#[derive(Debug)]
+pub(crate) struct Script {
+    name: &'static str,
+    source: &'static str,
+    sha1: String,
+}
+
+impl Script {
+    fn new(name: &'static str, source: &'static str) -> Self {
+        Script { name, source, sha1: redis::Script::new(source).get_hash().to_owned() }
+    }
+
+    /// Returns the name, for logs.
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Returns the source, for `SCRIPT LOAD` and `EVAL`.
+    pub(crate) fn source(&self) -> &'static str {
+        self.source
+    }
+
+    /// Returns the hash in hexadecimal.
+    pub(crate) fn sha1(&self) -> &str {
+        &self.sha1
+    }
+
+    /// Returns the command that loads it.
+    pub(crate) fn load(&self) -> Cmd {
+        let mut command = redis::cmd("SCRIPT");
+        command.arg("LOAD").arg(self.source);
+        command
+    }
+
+    /// Begins the command that runs it with `keys` keys; keys and arguments follow.
+    fn evalsha(&self, keys: usize) -> Cmd {
+        let mut command = redis::cmd("EVALSHA");
+        command.arg(&self.sha1).arg(keys);
+        command
+    }
+}
+
+/// Returns every script, to be loaded together.
+pub(crate) fn all() -> &'static [Script] {
+    &*SCRIPTS
+}
+
+/// Returns the script that a command made here runs, so that it can be loaded when the server does not know it.
+pub(crate) fn by_sha1(sha1: &[u8]) -> Option<&'static Script> {
+    SCRIPTS.iter().find(|script| script.sha1.as_bytes() == sha1)
+}
+
+fn script(name: &str) -> &'static Script {
+    let found = SCRIPTS.iter().find(|script| script.name == name);
+    // Each caller passes a name from the list below; a test calls every one.
+    #[expect(clippy::expect_used, reason = "the names are those of this module")]
+    found.expect("a script of that name")
+}
+
+macro_rules! source {
+    ($($file:literal),+) => {
+        concat!($(include_str!(concat!("scripts/", $file))),+)
+    };
+}
+
+static SCRIPTS: LazyLock<[Script; 8]> = LazyLock::new(|| {
+    [
+        Script::new("claim", source!("claim.lua")),
+        Script::new("record", source!("record.lua")),
+        Script::new("ack", source!("ack.lua")),
+        Script::new("requeue", source!("splice.lua", "requeue.lua")),
+        Script::new("set_aside", source!("splice.lua", "set_aside.lua")),
+        Script::new("bind_expiring", source!("bind_expiring.lua")),
+        Script::new("sweep_bindings", source!("sweep_bindings.lua")),
+        Script::new("unlock", source!("unlock.lua")),
+    ]
+});
+
+/// Makes the error of an answer that does not look like the script's.
+#[cold]
+fn unexpected(script: &'static str, answer: &Value) -> Error {
+    let answer: String = format!("{answer:?}").chars().take(200).collect();
+    Error::new(ErrorKind::Protocol, format!("the script `{script}` answered {answer}"))
+}

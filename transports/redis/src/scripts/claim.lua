@@ -1,0 +1,113 @@
+-- Takes messages off lists and records them as unacknowledged, in one step.
+--
+-- KEYS  unacked, unacked_index, then L lists in the order in which they are served, then inboxes
+-- ARGV  1 how many messages at most
+--       2 stop after this many bytes
+--       3 set aside what is longer than this many bytes
+--       4 what the fields of `unacked` begin with: "<consumer>:"
+--       5 the number of the first field
+--       6 what keys of lists of malformed elements begin with
+--       7 L
+--       then per list: "a" (recorded) or "n" (no acknowledgement) and its queue's name in JSON
+--       then per inbox: the number of the list, from 1, that its elements were taken from
+-- Returns {list, text, list, text, …}: the messages in the order taken, numbered on from ARGV[5] if recorded. A negative
+-- list stands for an element that was set aside; the text is then the entry made in the malformed list (without the element if
+-- that is too long).
+--
+-- The inboxes of a list are served before it; what is left in inboxes goes back to where it came from. Reads nothing but
+-- what it pops, so that a tracking client does not come to track unacked. The first write is a pop and the rest gives back
+-- memory or replaces what was popped, so it works when Redis refuses writes for lack of memory.
+local want = math.min(tonumber(ARGV[1]), 1000)
+local budget = tonumber(ARGV[2])
+local longest = tonumber(ARGV[3])
+local number = tonumber(ARGV[5])
+local lists = tonumber(ARGV[7])
+local time = redis.call('TIME')
+local now = string.format('%d.%06d', time[1], time[2])
+
+local inboxes = {}
+for inbox = 3 + lists, #KEYS do
+  local list = tonumber(ARGV[5 + inbox])
+  inboxes[#inboxes + 1] = {KEYS[inbox], KEYS[2 + list], list}
+end
+
+local result, taken, aside, bytes = {}, 0, 0, 0
+local scores, values, undo = {}, {}, {}
+
+local function set_aside(list, text, reason)
+  local queue = string.sub(ARGV[7 + list], 2)
+  local known, decoded = pcall(cjson.decode, '[' .. queue .. ']')
+  local header = '{"at": ' .. now .. ', "reason": "' .. reason .. '"}\n'
+  redis.call('RPUSH', ARGV[6] .. (known and decoded[1] or queue), header .. text)
+  result[#result + 1] = -list
+  result[#result + 1] = #text > longest and header or header .. text
+  aside = aside + 1
+end
+
+local function take(key, list)
+  local argument = ARGV[7 + list]
+  local recorded = string.byte(argument) == 97
+  local tail = ',"",' .. string.sub(argument, 2) .. ']'
+  while taken < want and bytes < budget and aside < 100 do
+    local texts = redis.call('RPOP', key, math.min(want - taken, 8))
+    if not texts then return end
+    for _, text in ipairs(texts) do
+      if #text > longest then
+        set_aside(list, text, 'larger than max_message_size')
+      elseif string.byte(text) ~= 123 or string.byte(text, -1) ~= 125 then
+        set_aside(list, text, 'not a JSON object')
+      else
+        result[#result + 1] = list
+        result[#result + 1] = text
+        taken = taken + 1
+        bytes = bytes + #text
+        if recorded then
+          local field = ARGV[4] .. string.format('%d', number)
+          number = number + 1
+          scores[#scores + 1] = now
+          scores[#scores + 1] = field
+          values[#values + 1] = field
+          values[#values + 1] = '[' .. text .. tail
+        end
+        undo[#undo + 1] = {KEYS[2 + list], text}
+      end
+    end
+  end
+end
+
+local next_inbox = {}
+for _, inbox in ipairs(inboxes) do
+  next_inbox[inbox[3]] = next_inbox[inbox[3]] or {}
+  table.insert(next_inbox[inbox[3]], inbox[1])
+end
+if want > 0 then
+  for list = 1, lists do
+    for _, key in ipairs(next_inbox[list] or {}) do take(key, list) end
+    take(KEYS[2 + list], list)
+  end
+end
+
+-- An inbox is filled at its head, so its head is the youngest: the oldest goes back last and is served first.
+for _, inbox in ipairs(inboxes) do
+  local text = redis.call('LPOP', inbox[1])
+  while text do
+    redis.call('RPUSH', inbox[2], text)
+    text = redis.call('LPOP', inbox[1])
+  end
+end
+
+if #values > 0 then
+  local refused = redis.pcall('HSET', KEYS[1], unpack(values))
+  if type(refused) ~= 'table' then
+    refused = redis.pcall('ZADD', KEYS[2], unpack(scores))
+    if type(refused) == 'table' then
+      for at = 1, #values, 2 do redis.call('HDEL', KEYS[1], values[at]) end
+    end
+  end
+  if type(refused) == 'table' then
+    -- Somebody uses the names for something else. Nothing that was popped may be lost.
+    for at = #undo, 1, -1 do redis.call('RPUSH', undo[at][1], undo[at][2]) end
+    return refused
+  end
+end
+return result
