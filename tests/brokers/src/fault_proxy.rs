@@ -15,7 +15,9 @@ use crate::port::ReservedPort;
 ///
 /// Every switch holds from the moment its method returns, for connections there are and connections to come, until another
 /// is set; [`pass`](FaultProxy::pass) sets all of them back. Bytes that were held then go on: like a network that was
-/// stuck, the proxy loses nothing within a connection. Connections and threads end when the proxy is dropped.
+/// stuck, the proxy loses nothing within a connection. A piece that is being written at the moment a switch is set may still
+/// arrive, so a test first waits for the answer to what it sent before. Connections and threads end when the proxy is
+/// dropped.
 ///
 /// # Example
 ///
@@ -150,7 +152,8 @@ impl FaultProxy {
         self.shared.lock().links.len()
     }
 
-    /// Returns how many bytes went through in one direction since the start.
+    /// Returns how many bytes went through in one direction since the start; counted just after they are written, so the
+    /// receiver may be a step ahead.
     pub fn forwarded(&self, direction: Direction) -> u64 {
         self.shared.lock().forwarded[direction.index()]
     }

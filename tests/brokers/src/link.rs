@@ -159,9 +159,7 @@ impl Link {
             let count = self.write(direction, &bytes[..step.count])?;
             bytes = &bytes[count..];
             self.wrote(shared, direction, count)?;
-            if !step.pause.is_zero() {
-                thread::sleep(step.pause);
-            }
+            self.pause(shared, direction, step.pause);
         }
         Ok(())
     }
@@ -189,9 +187,20 @@ impl Link {
                 },
                 Fault::Blackhole => Duration::from_secs(3600),
             };
-            let closed = || self.closed.load(Ordering::SeqCst);
-            drop(shared.wait(patience, |state| state.ending || closed() || state.faults[direction.index()] != fault));
+            self.wait_for_switch(shared, direction, fault, patience);
         }
+    }
+
+    // After a byte of a trickle; ends early when another switch is set.
+    fn pause(&self, shared: &Shared, direction: Direction, pause: Duration) {
+        if !pause.is_zero() {
+            self.wait_for_switch(shared, direction, Fault::Trickle(pause), pause);
+        }
+    }
+
+    fn wait_for_switch(&self, shared: &Shared, direction: Direction, fault: Fault, patience: Duration) {
+        let closed = || self.closed.load(Ordering::SeqCst);
+        drop(shared.wait(patience, |state| state.ending || closed() || state.faults[direction.index()] != fault));
     }
 
     fn write(&self, direction: Direction, bytes: &[u8]) -> io::Result<usize> {
