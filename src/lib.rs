@@ -47,11 +47,12 @@
 #![forbid(unsafe_code)]
 
 pub use kombu_core::{
-    AcceptList, Binding, BrokerUrl, Capabilities, Clock, Confirmed, Connection, ConnectionBuilder, ConnectionEvent, Consumer,
-    ConsumerBuilder, DeliveryMode, DeliveryTag, Entity, Error, ErrorKind, Exchange, ExchangeKind, FieldTable, HandlerResult,
-    Headers, IntoBody, IntoQueues, Json, Malformed, ManualClock, Message, MessageStream, Msgpack, Outcome, Pending, Priority,
-    PriorityOrder, Producer, Properties, Publish, Qos, Queue, Raw, Recovery, Result, RetryPolicy, Scope, Settling, ShortStr, Support,
-    SystemClock, Text, Value, Yaml, compression, registry, serialization, value,
+    AcceptList, Binding, BrokerUrl, Capabilities, Clock, Confirmed, Connection, ConnectionBuilder, ConnectionEvent,
+    Consumer, ConsumerBuilder, DeliveryMode, DeliveryTag, Entity, Error, ErrorKind, Exchange, ExchangeKind, FieldTable,
+    HandlerResult, Headers, IntoBody, IntoQueues, Json, Malformed, ManualClock, Message, MessageStream, Msgpack,
+    Outcome, Pending, Priority, PriorityOrder, Producer, Properties, Publish, Qos, Queue, Raw, Recovery, Result,
+    RetryPolicy, Scope, Settling, ShortStr, Support, SystemClock, Text, Value, Yaml, compression, registry,
+    serialization, value,
 };
 pub use kombu_hub::MioHub as Hub;
 
@@ -68,7 +69,7 @@ pub use kombu_redis as _redis;
 /// What most programs use: `use kombu::prelude::*;`.
 pub mod prelude {
     pub use crate::{
-        Connection, Consumer, Entity, Error, ErrorKind, Exchange, ExchangeKind, Hub, Json, Message, MessageStream, Pending,
-        Producer, Queue, Result, Value,
+        Connection, Consumer, Entity, Error, ErrorKind, Exchange, ExchangeKind, Hub, Json, Message, MessageStream,
+        Pending, Producer, Queue, Result, Value,
     };
 }

@@ -1,4 +1,5 @@
 //! A wrong URL, password, database or port gives one clear line, without the password.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on stops")]
 
 use kombu::prelude::*;
 use kombu_brokers::RedisServer;
@@ -25,7 +26,11 @@ fn assert_clear(error: &Error, kind: ErrorKind, words: &[&str]) {
 
 #[test]
 fn an_unknown_scheme_lists_what_there_is() {
-    assert_clear(&failure("redsi://localhost"), ErrorKind::UnknownTransport, &["redsi", "memory", "redis", "did you mean `redis`"]);
+    assert_clear(
+        &failure("redsi://localhost"),
+        ErrorKind::UnknownTransport,
+        &["redsi", "memory", "redis", "did you mean `redis`"],
+    );
     assert_clear(&failure("ftp://hush@localhost"), ErrorKind::UnknownTransport, &["ftp", "memory", "redis"]);
 }
 
@@ -43,7 +48,11 @@ fn unknown_options_are_named_with_the_nearest() {
         ErrorKind::InvalidArgument,
         &["visibilty_timeout", "visibility_timeout"],
     );
-    assert_clear(&failure("redis://localhost/0?visibility_timeout=soon"), ErrorKind::InvalidArgument, &["visibility_timeout", "soon"]);
+    assert_clear(
+        &failure("redis://localhost/0?visibility_timeout=soon"),
+        ErrorKind::InvalidArgument,
+        &["visibility_timeout", "soon"],
+    );
     assert_clear(&failure("redis://localhost/notanumber"), ErrorKind::InvalidArgument, &["notanumber"]);
 }
 

@@ -1,4 +1,5 @@
 //! One verb, three endings: await, wait, drop; from a thread, a callback, an executor; with a deadline.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on stops")]
 
 mod common;
 
@@ -110,8 +111,7 @@ fn a_dropped_stream_gives_back_what_it_holds() {
 fn a_wait_on_a_hub_that_nobody_turns_ends_and_says_so() {
     let broker = memory();
     let hub = Hub::new().unwrap();
-    let connection =
-        Connection::builder(&broker.url).operation_timeout(Duration::from_millis(50)).build().unwrap();
+    let connection = Connection::builder(&broker.url).operation_timeout(Duration::from_millis(50)).build().unwrap();
     connection.register_with_event_loop(&hub).unwrap();
     let error = std::thread::scope(|scope| {
         scope.spawn(|| Queue::new("q").declare(&connection).wait().unwrap_err()).join().unwrap()
@@ -131,7 +131,12 @@ fn a_mandatory_publish_that_matches_no_queue_comes_back() {
         assert_eq!(producer.publish("a").routing_key("here").mandatory().wait().unwrap().queues, Some(1));
         assert_eq!(producer.publish("b").routing_key("nowhere").wait().unwrap().queues, Some(0));
         let error = producer.publish("c").routing_key("nowhere").mandatory().wait().unwrap_err();
-        assert_eq!((error.kind(), error.outcome()), (ErrorKind::Returned, Some(Outcome::NotSent)), "on {}", broker.name);
+        assert_eq!(
+            (error.kind(), error.outcome()),
+            (ErrorKind::Returned, Some(Outcome::NotSent)),
+            "on {}",
+            broker.name
+        );
         assert!(error.to_string().contains("nowhere"), "{error}");
     });
 }

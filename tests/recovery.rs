@@ -1,4 +1,5 @@
 //! A lost broker connection is made again, with everything that was declared and consumed on it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on stops")]
 
 mod common;
 #[path = "common/flaky.rs"]
@@ -51,7 +52,8 @@ fn operations_wait_for_the_broker_until_their_deadline() {
     let queue = Queue::new(unique("queue"));
     queue.declare(&connection).wait().unwrap();
     switch.off();
-    let late = connection.producer().publish("late").routing_key(queue.name()).timeout(Duration::from_millis(20)).wait();
+    let late =
+        connection.producer().publish("late").routing_key(queue.name()).timeout(Duration::from_millis(20)).wait();
     assert_eq!(late.unwrap_err().outcome(), Some(Outcome::NotSent));
     let patient = connection.producer().publish("patient").routing_key(queue.name()).send();
     switch.on();
@@ -95,7 +97,10 @@ fn a_first_connection_that_fails_says_why_and_how_often() {
         .unwrap();
     let error = connection.connect().wait().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionLost);
-    assert!(error.context("attempts").is_some() && error.context("broker") == Some(&format!("flaky://{name}")), "{error}");
+    assert!(
+        error.context("attempts").is_some() && error.context("broker") == Some(&format!("flaky://{name}")),
+        "{error}"
+    );
 }
 
 #[test]

@@ -1,4 +1,5 @@
 //! The program of the front page, on every broker.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on stops")]
 
 mod common;
 

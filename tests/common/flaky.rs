@@ -1,5 +1,8 @@
 //! A transport whose broker can be taken away: memory behind a switch.
 
+#![allow(dead_code, reason = "every test file uses its own part")]
+#![allow(clippy::unwrap_used, reason = "a broken setup should stop the test")]
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -11,16 +14,16 @@ use kombu::core::method::{
     QueueDelete,
 };
 use kombu::core::{
-    BrokerUrl, Capabilities, Channel, ChannelEvents, Confirm, ConsumerTag, Delivery, DeliverySink, DeliveryTag, Envelope, Qos,
-    Settled, Transport, TransportConfig, TransportEntry, registry,
+    BrokerUrl, Capabilities, Channel, ChannelEvents, Confirm, ConsumerTag, Delivery, DeliverySink, DeliveryTag,
+    Envelope, Qos, Settled, Transport, TransportConfig, TransportEntry, registry,
 };
 use kombu::{Error, ErrorKind, Result, Scope, ShortStr};
 
 /// The switch of one broker; all transports of one URL hang on it.
 #[derive(Default)]
-pub struct Switch {
+pub(crate) struct Switch {
     is_off: AtomicBool,
-    pub connects: AtomicUsize,
+    pub(crate) connects: AtomicUsize,
     observers: Mutex<Vec<Arc<dyn ChannelEvents>>>,
 }
 
@@ -31,7 +34,7 @@ fn switches() -> &'static Mutex<HashMap<String, Arc<Switch>>> {
 
 impl Switch {
     /// Returns the switch of the broker `flaky://name`.
-    pub fn of(name: &str) -> Arc<Switch> {
+    pub(crate) fn of(name: &str) -> Arc<Switch> {
         static REGISTERED: OnceLock<()> = OnceLock::new();
         REGISTERED.get_or_init(|| {
             registry::register(TransportEntry {
@@ -45,18 +48,18 @@ impl Switch {
     }
 
     /// Takes the broker away: connections die, and none is made.
-    pub fn off(&self) {
+    pub(crate) fn off(&self) {
         self.is_off.store(true, Ordering::SeqCst);
         self.cut();
     }
 
     /// Gives it back.
-    pub fn on(&self) {
+    pub(crate) fn on(&self) {
         self.is_off.store(false, Ordering::SeqCst);
     }
 
     /// Cuts every connection once.
-    pub fn cut(&self) {
+    pub(crate) fn cut(&self) {
         let observers = std::mem::take(&mut *self.observers.lock().unwrap());
         for observer in observers {
             observer.closed(lost());

@@ -1,5 +1,6 @@
 //! What the tests of the facade share: brokers to run on, names nobody else has, and patience.
-#![allow(dead_code, reason = "every test file uses its own part")]
+#![allow(dead_code, unused_imports, reason = "every test file uses its own part")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a broken setup should stop the test")]
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -7,17 +8,17 @@ use std::time::Duration;
 use kombu::prelude::*;
 use kombu_brokers::RedisServer;
 
-pub use kombu_brokers::{PATIENCE, eventually};
+pub(crate) use kombu_brokers::{PATIENCE, eventually};
 
 /// A broker for one test, gone with it.
-pub struct Broker {
-    pub name: &'static str,
-    pub url: String,
+pub(crate) struct Broker {
+    pub(crate) name: &'static str,
+    pub(crate) url: String,
     _server: Option<RedisServer>,
 }
 
 /// Runs `body` once on every broker.
-pub fn on_each_broker(body: impl Fn(&Broker)) {
+pub(crate) fn on_each_broker(body: impl Fn(&Broker)) {
     for broker in [memory(), redis()] {
         eprintln!("on {}", broker.name);
         body(&broker);
@@ -25,29 +26,29 @@ pub fn on_each_broker(body: impl Fn(&Broker)) {
 }
 
 /// A namespace of its own inside this process.
-pub fn memory() -> Broker {
+pub(crate) fn memory() -> Broker {
     Broker { name: "memory", url: format!("memory://{}", unique("broker")), _server: None }
 }
 
 /// A Redis server of its own.
-pub fn redis() -> Broker {
+pub(crate) fn redis() -> Broker {
     let server = RedisServer::start();
     Broker { name: "redis", url: server.url(), _server: Some(server) }
 }
 
 /// A name no other test uses.
-pub fn unique(prefix: &str) -> String {
+pub(crate) fn unique(prefix: &str) -> String {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     format!("{prefix}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 impl Broker {
-    pub fn connection(&self) -> Connection {
+    pub(crate) fn connection(&self) -> Connection {
         Connection::new(&self.url).unwrap()
     }
 
     /// A hub with a connection registered on it.
-    pub fn hub(&self) -> (Hub, Connection) {
+    pub(crate) fn hub(&self) -> (Hub, Connection) {
         let hub = Hub::new().unwrap();
         let connection = self.connection();
         connection.register_with_event_loop(&hub).unwrap();
@@ -57,7 +58,7 @@ impl Broker {
 
 /// Turns `hub` until `condition` holds.
 #[track_caller]
-pub fn turn_until(hub: &Hub, mut condition: impl FnMut() -> bool) {
+pub(crate) fn turn_until(hub: &Hub, mut condition: impl FnMut() -> bool) {
     let deadline = std::time::Instant::now() + PATIENCE;
     while !condition() {
         assert!(std::time::Instant::now() < deadline, "it did not happen within {PATIENCE:?}");

@@ -97,6 +97,10 @@ impl Inner {
         Ok(())
     }
 
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.is_raised()
+    }
+
     pub(super) fn weak(&self) -> Weak<Inner> {
         self.this.clone()
     }

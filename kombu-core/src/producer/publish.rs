@@ -9,7 +9,7 @@ use super::Producer;
 use crate::answer::{Answer, Confirmation};
 use crate::channel::Channel;
 use crate::compression;
-use crate::connection::Inner;
+use crate::connection::{Inner, closed};
 use crate::entity::Exchange;
 use crate::envelope::Envelope;
 use crate::error::{Error, ErrorKind, Outcome, Result};
@@ -292,6 +292,9 @@ fn send_in_turn(
     exchange: Option<Exchange>,
     envelope: Arc<Envelope>,
 ) -> Pending<Confirmed> {
+    if inner.is_closing() {
+        return Pending::ready(Err(addressed(closed(), &envelope)));
+    }
     let timeout = method.timeout.unwrap_or(inner.options.publish_timeout);
     // The step owns the producer, and so the connection: what was published is sent before the last clone closes it.
     let publisher = producer.clone();
