@@ -1,0 +1,196 @@
+//! One channel.
+
+use std::sync::{Arc, OnceLock};
+
+use async_trait::async_trait;
+use kombu_core::method::{
+    BasicConsume, BasicGet, BasicPublish, ExchangeDeclare, ExchangeDelete, QueueBind, QueueDeclare, QueueDeclared,
+    QueueDelete,
+};
+use kombu_core::{
+    Channel, ChannelEvents, Confirm, ConsumerTag, Delivery, DeliverySink, DeliveryTag, Envelope, Error, ErrorKind,
+    Malformed, Outcome, Qos, Result, Scope, Settled, ShortStr,
+};
+
+use crate::afterwards::{Afterwards, Notice};
+use crate::channel_record::ChannelKey;
+use crate::refusal;
+use crate::state::{State, Verdict};
+use crate::store::QueueStore;
+use crate::transport::VirtualConnection;
+
+/// A [`Channel`] of a [`VirtualTransport`](crate::VirtualTransport). Every answer is there when the call returns, but for
+/// `basic_cancel` and `close`, which wait for another thread that is handing a delivery over at that moment. Dropping it closes it.
+pub(crate) struct VirtualChannel<S: QueueStore> {
+    connection: Arc<VirtualConnection<S>>,
+    key: ChannelKey,
+    /// Why the broker closed the channel.
+    fate: Arc<OnceLock<Error>>,
+}
+
+impl<S: QueueStore> VirtualChannel<S> {
+    pub(crate) fn new(connection: Arc<VirtualConnection<S>>, key: ChannelKey, fate: Arc<OnceLock<Error>>) -> Self {
+        VirtualChannel { connection, key, fate }
+    }
+
+    /// Calls the broker; an error of scope `Channel` ends the channel.
+    #[inline]
+    fn call<T>(
+        &self,
+        operation: &'static str,
+        when_gone: ErrorKind,
+        act: impl FnOnce(&mut State<S>, ChannelKey, &mut Afterwards) -> Result<T>,
+    ) -> Result<T> {
+        self.connection.broker.with(|state, after| {
+            if !state.has_channel(self.key) {
+                return Err(refusal::gone(when_gone, self.fate.get()).during(operation));
+            }
+            act(state, self.key, after).map_err(|error| self.fail(state, error.during(operation), after))
+        })
+    }
+
+    #[cold]
+    fn fail(&self, state: &mut State<S>, error: Error, after: &mut Afterwards) -> Error {
+        if error.scope() == Scope::Channel {
+            state.fail_channel(self.key, &error, after);
+        }
+        error
+    }
+
+    #[inline]
+    fn settle(&self, operation: &'static str, tag: DeliveryTag, multiple: bool, verdict: Verdict<'_>) -> Settled {
+        Settled::ready(self.call(operation, ErrorKind::ChannelGone, |state, channel, after| {
+            let settled = if multiple {
+                // AMQP: tag 0 with `multiple` means all.
+                state.settle_up_to(channel, (tag.0 != 0).then_some(tag), verdict, after)
+            } else {
+                state.settle(channel, tag, verdict, after)
+            };
+            settled.map_err(|error| {
+                let error = error.during(operation);
+                if let Some(events) = state.events(channel) {
+                    after.notice(Notice::SettleFailed(events, error.duplicate()));
+                }
+                error
+            })
+        }))
+    }
+}
+
+#[async_trait]
+impl<S: QueueStore> Channel for VirtualChannel<S> {
+    async fn exchange_declare(&self, method: ExchangeDeclare) -> Result<()> {
+        self.call("exchange.declare", ErrorKind::Closed, |state, _, _| state.exchange_declare(method))
+    }
+
+    async fn exchange_delete(&self, method: ExchangeDelete) -> Result<()> {
+        self.call("exchange.delete", ErrorKind::Closed, |state, _, after| state.exchange_delete(&method, after))
+    }
+
+    async fn queue_declare(&self, method: QueueDeclare) -> Result<QueueDeclared> {
+        self.call("queue.declare", ErrorKind::Closed, |state, channel, _| state.queue_declare(channel, method))
+    }
+
+    async fn queue_bind(&self, method: QueueBind) -> Result<()> {
+        self.call("queue.bind", ErrorKind::Closed, |state, channel, _| state.queue_bind(channel, method))
+    }
+
+    async fn queue_unbind(&self, method: QueueBind) -> Result<()> {
+        self.call("queue.unbind", ErrorKind::Closed, |state, channel, after| state.queue_unbind(channel, method, after))
+    }
+
+    async fn queue_purge(&self, queue: ShortStr) -> Result<u32> {
+        self.call("queue.purge", ErrorKind::Closed, |state, channel, after| state.queue_purge(channel, &queue, after))
+    }
+
+    async fn queue_delete(&self, method: QueueDelete) -> Result<u32> {
+        self.call("queue.delete", ErrorKind::Closed, |state, channel, after| {
+            state.queue_delete(channel, &method, after)
+        })
+    }
+
+    async fn basic_qos(&self, qos: Qos) -> Result<()> {
+        self.call("basic.qos", ErrorKind::Closed, |state, channel, after| state.qos(channel, qos, after))
+    }
+
+    async fn basic_consume(&self, method: BasicConsume, sink: Arc<dyn DeliverySink>) -> Result<ConsumerTag> {
+        self.call("basic.consume", ErrorKind::Closed, |state, channel, after| {
+            state.consume(channel, method, sink, after)
+        })
+    }
+
+    async fn basic_cancel(&self, consumer_tag: ConsumerTag) -> Result<()> {
+        let drained = self.call("basic.cancel", ErrorKind::Closed, |state, channel, after| {
+            state.cancel(channel, &consumer_tag, after)
+        })?;
+        if let Some(drained) = drained {
+            drained.await;
+        }
+        Ok(())
+    }
+
+    async fn basic_get(&self, method: BasicGet) -> Result<Option<Delivery>> {
+        self.call("basic.get", ErrorKind::Closed, |state, channel, _| state.get(channel, &method))
+    }
+
+    async fn basic_recover(&self) -> Result<()> {
+        self.call("basic.recover", ErrorKind::Closed, |state, channel, after| state.recover(channel, after))
+    }
+
+    #[inline]
+    fn basic_publish(&self, method: BasicPublish, envelope: Arc<Envelope>) -> Confirm {
+        self.connection.broker.with(|state, after| {
+            if !state.has_channel(self.key) {
+                after.discard(envelope);
+                let error = refusal::gone(ErrorKind::Closed, self.fate.get()).during("basic.publish");
+                return Confirm::ready(Err(error.with_outcome(Outcome::NotSent)));
+            }
+            let published = state.publish(self.key, method, envelope, after);
+            Confirm::ready(published.map_err(|error| self.fail(state, error.during("basic.publish"), after)))
+        })
+    }
+
+    #[inline]
+    fn basic_ack(&self, tag: DeliveryTag, multiple: bool) -> Settled {
+        self.settle("basic.ack", tag, multiple, Verdict::Forget)
+    }
+
+    fn basic_nack(&self, tag: DeliveryTag, multiple: bool, requeue: bool) -> Settled {
+        let verdict = if requeue { Verdict::GiveBack } else { Verdict::Forget };
+        self.settle("basic.nack", tag, multiple, verdict)
+    }
+
+    fn basic_reject(&self, tag: DeliveryTag, requeue: bool) -> Settled {
+        let verdict = if requeue { Verdict::GiveBack } else { Verdict::Forget };
+        self.settle("basic.reject", tag, false, verdict)
+    }
+
+    fn set_aside(&self, tag: DeliveryTag, reason: &str) -> Settled {
+        self.settle("set aside", tag, false, Verdict::SetAside { reason })
+    }
+
+    async fn malformed(&self, queue: ShortStr, limit: u32) -> Result<Vec<Malformed>> {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        self.call("malformed", ErrorKind::Closed, |state, channel, _| state.malformed(channel, &queue, limit))
+    }
+
+    fn observe(&self, events: Arc<dyn ChannelEvents>) {
+        // The observer before is dropped when the mutex is released.
+        drop(self.connection.broker.with(|state, _| state.observe(self.key, events)));
+    }
+
+    async fn close(&self) -> Result<()> {
+        let draining = self.connection.broker.with(|state, after| state.close_channels(&[self.key], None, after));
+        for drained in draining {
+            drained.await;
+        }
+        Ok(())
+    }
+}
+
+impl<S: QueueStore> Drop for VirtualChannel<S> {
+    fn drop(&mut self) {
+        // Nobody is left to wait for the sinks.
+        drop(self.connection.broker.with(|state, after| state.close_channels(&[self.key], None, after)));
+    }
+}

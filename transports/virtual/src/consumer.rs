@@ -1,0 +1,49 @@
+//! One consumer.
+
+use std::sync::Arc;
+
+use kombu_core::ConsumerTag;
+
+use crate::channel_record::ChannelKey;
+use crate::queue::QueueKey;
+use crate::slots::Key;
+use crate::turn::Outlet;
+
+/// Names a consumer in the broker.
+pub(crate) type ConsumerKey = Key<ConsumerSlot>;
+
+/// Tells keys of consumers apart from others.
+pub(crate) enum ConsumerSlot {}
+
+/// What the broker knows of a consumer.
+pub(crate) struct Consumer {
+    pub(crate) tag: ConsumerTag,
+    pub(crate) channel: ChannelKey,
+    pub(crate) queue: QueueKey,
+    pub(crate) outlet: Arc<Outlet>,
+    pub(crate) no_ack: bool,
+    pub(crate) exclusive: bool,
+    /// How many deliveries it may hold unsettled; 0 is no limit.
+    pub(crate) limit: u32,
+    /// How many it holds.
+    pub(crate) unsettled: u32,
+    pub(crate) state: Readiness,
+}
+
+/// Whether a consumer is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Readiness {
+    /// It takes part in its queue's round.
+    Ready,
+    /// Its own window is full: it comes back with its next settled delivery.
+    WindowFull,
+    /// Its channel's window is full: it waits in the channel's line.
+    ChannelFull,
+}
+
+impl Consumer {
+    #[inline]
+    pub(crate) fn has_room(&self) -> bool {
+        self.no_ack || self.limit == 0 || self.unsettled < self.limit
+    }
+}

@@ -1,0 +1,147 @@
+//! Everything the broker knows, behind its one mutex.
+//!
+//! One file for each thing it does: [`topology`](self::topology) declares and binds, [`publish`](self::publish) routes,
+//! [`dispatch`](self::dispatch) hands messages to consumers, [`consume`](self::consume) starts and ends those,
+//! [`settle`](self::settle) ends deliveries, [`close`](self::close) ends channels and queues.
+
+mod close;
+mod consume;
+mod dispatch;
+mod publish;
+mod settle;
+mod topology;
+
+use std::sync::{Arc, OnceLock};
+
+use kombu_core::{ChannelEvents, Clock, Error, ErrorKind, ExchangeKind, Result, ShortStr};
+
+pub(crate) use self::settle::Verdict;
+use crate::channel_record::{ChannelKey, ChannelRecord, ChannelSlot};
+use crate::connection::ConnectionKey;
+use crate::consumer::{Consumer, ConsumerSlot};
+use crate::definition::ExchangeDefinition;
+use crate::exchange::{Exchange, ExchangeKey, ExchangeSlot};
+use crate::map::Map;
+use crate::queue::{Queue, QueueKey, QueueSlot};
+use crate::refusal;
+use crate::route::RouteCache;
+use crate::slots::Slots;
+use crate::store::QueueStore;
+use crate::unacked::Unsettled;
+
+/// The broker's state. Its methods are called with the mutex held and run no code of the application: what would goes into
+/// [`Afterwards`](crate::afterwards::Afterwards).
+pub(crate) struct State<S: QueueStore> {
+    pub(crate) store: S,
+    clock: Arc<dyn Clock>,
+    exchanges: Slots<ExchangeSlot, Exchange>,
+    exchange_names: Map<ShortStr, ExchangeKey>,
+    queues: Slots<QueueSlot, Queue<S::Queue>>,
+    queue_names: Map<ShortStr, QueueKey>,
+    channels: Slots<ChannelSlot, ChannelRecord>,
+    consumers: Slots<ConsumerSlot, Consumer>,
+    routes: RouteCache,
+    connections: u64,
+    /// Buffers for settling many deliveries at once.
+    taken: Vec<Unsettled>,
+    touched: Vec<QueueKey>,
+}
+
+impl<S: QueueStore> State<S> {
+    pub(crate) fn new(store: S, clock: Arc<dyn Clock>) -> Self {
+        let mut state = State {
+            store,
+            clock,
+            exchanges: Slots::default(),
+            exchange_names: Map::default(),
+            queues: Slots::default(),
+            queue_names: Map::default(),
+            channels: Slots::default(),
+            consumers: Slots::default(),
+            routes: RouteCache::new(),
+            connections: 0,
+            taken: Vec::new(),
+            touched: Vec::new(),
+        };
+        for kind in [ExchangeKind::Direct, ExchangeKind::Fanout, ExchangeKind::Topic] {
+            let name = ShortStr::from(format!("amq.{kind}"));
+            if let Some(exchange) = Exchange::new(name.clone(), ExchangeDefinition::built_in(kind)) {
+                let key = state.exchanges.insert(exchange);
+                state.exchange_names.insert(name, key);
+            }
+        }
+        state
+    }
+
+    /// Returns a name for a new connection.
+    pub(crate) fn open_connection(&mut self) -> ConnectionKey {
+        self.connections += 1;
+        ConnectionKey(self.connections)
+    }
+
+    /// Opens a channel; `fate` will say why the broker closed it.
+    pub(crate) fn open_channel(&mut self, connection: ConnectionKey, fate: Arc<OnceLock<Error>>) -> ChannelKey {
+        self.channels.insert(ChannelRecord::new(connection, fate))
+    }
+
+    /// Says whether a channel is open.
+    #[inline]
+    pub(crate) fn has_channel(&self, channel: ChannelKey) -> bool {
+        self.channels.get(channel).is_some()
+    }
+
+    /// Names the observer of a channel and returns the one before; an observer of a closed channel is returned itself.
+    pub(crate) fn observe(
+        &mut self,
+        channel: ChannelKey,
+        events: Arc<dyn ChannelEvents>,
+    ) -> Option<Arc<dyn ChannelEvents>> {
+        match self.channels.get_mut(channel) {
+            Some(channel) => channel.events.replace(events),
+            None => Some(events),
+        }
+    }
+
+    fn channel(&mut self, channel: ChannelKey) -> Result<&mut ChannelRecord> {
+        self.channels.get_mut(channel).ok_or_else(|| refusal::gone(ErrorKind::Closed, None))
+    }
+
+    pub(crate) fn events(&self, channel: ChannelKey) -> Option<Arc<dyn ChannelEvents>> {
+        self.channels.get(channel)?.events.clone()
+    }
+
+    /// Finds a queue; one that the store holds from elsewhere is opened.
+    fn find_queue(&mut self, name: &ShortStr) -> Result<Option<QueueKey>> {
+        if let Some(key) = self.queue_names.get(name) {
+            return Ok(Some(*key));
+        }
+        if !self.store.exists(name)? {
+            return Ok(None);
+        }
+        let stored = self.store.create(name, &crate::definition::QueueDefinition::of_stored())?;
+        Ok(Some(self.add_queue(Queue::new(name.clone(), None, None, stored))))
+    }
+
+    /// Finds a queue that must exist and may be used by the connection of `channel`.
+    fn usable_queue(&mut self, channel: ChannelKey, name: &ShortStr) -> Result<QueueKey> {
+        let key = self.find_queue(name)?.ok_or_else(|| refusal::not_found("queue", name))?;
+        self.check_owner(channel, key)?;
+        Ok(key)
+    }
+
+    fn check_owner(&mut self, channel: ChannelKey, queue: QueueKey) -> Result<()> {
+        let connection = self.channel(channel)?.connection;
+        match self.queues.get(queue) {
+            Some(queue) if queue.owner.is_some_and(|owner| owner != connection) => Err(refusal::locked(&queue.name)),
+            _ => Ok(()),
+        }
+    }
+
+    fn add_queue(&mut self, queue: Queue<S::Queue>) -> QueueKey {
+        let name = queue.name.clone();
+        let key = self.queues.insert(queue);
+        self.queue_names.insert(name, key);
+        self.routes.clear();
+        key
+    }
+}

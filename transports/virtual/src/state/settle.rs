@@ -1,0 +1,146 @@
+//! Ends deliveries: acknowledged, dropped, given back or set aside.
+
+use kombu_core::{DeliveryTag, Malformed, Result, ShortStr};
+
+use super::State;
+use crate::afterwards::{Afterwards, Notice};
+use crate::channel_record::ChannelKey;
+use crate::queue::QueueKey;
+use crate::refusal;
+use crate::store::QueueStore;
+use crate::unacked::Unsettled;
+
+/// What becomes of a delivery.
+#[derive(Clone, Copy)]
+pub(crate) enum Verdict<'a> {
+    /// It is done with.
+    Forget,
+    /// It goes back to its place in the queue.
+    GiveBack,
+    /// It goes to the queue's malformed list.
+    SetAside {
+        /// Why.
+        reason: &'a str,
+    },
+}
+
+impl<S: QueueStore> State<S> {
+    /// Settles one delivery.
+    #[inline]
+    pub(crate) fn settle(
+        &mut self,
+        channel: ChannelKey,
+        tag: DeliveryTag,
+        verdict: Verdict<'_>,
+        after: &mut Afterwards,
+    ) -> Result<()> {
+        let unsettled = self.channel(channel)?.unacked.take(tag).ok_or_else(|| refusal::unknown_tag(tag))?;
+        let (queue, consumer) = (unsettled.queue, unsettled.consumer);
+        let with_room = consumer.and_then(|consumer| self.make_room(channel, consumer));
+        if let Verdict::Forget = verdict {
+            after.drop_message(unsettled.message);
+        } else {
+            self.carry_out(channel, unsettled, verdict, after);
+            self.dispatch(queue, after);
+        }
+        if let Some(queue) = with_room {
+            self.dispatch(queue, after);
+        }
+        if self.line_can_move(channel) {
+            self.serve_line(channel, after);
+        }
+        Ok(())
+    }
+
+    /// Settles every delivery up to `tag`, or all when there is none.
+    pub(crate) fn settle_up_to(
+        &mut self,
+        channel: ChannelKey,
+        tag: Option<DeliveryTag>,
+        verdict: Verdict<'_>,
+        after: &mut Afterwards,
+    ) -> Result<()> {
+        let mut taken = std::mem::take(&mut self.taken);
+        let record = self.channels.get_mut(channel);
+        let found = record.and_then(|record| record.unacked.take_up_to(tag, &mut taken));
+        if found.is_none() {
+            self.taken = taken;
+            return Err(refusal::unknown_tag(tag.map_or(0, |tag| tag.0)));
+        }
+        let mut touched = std::mem::take(&mut self.touched);
+        // The last first, so that each goes back right before the one that followed it.
+        for unsettled in taken.drain(..).rev() {
+            if let Some(consumer) = unsettled.consumer
+                && let Some(queue) = self.make_room(channel, consumer)
+            {
+                touch(&mut touched, queue);
+            }
+            if let Verdict::GiveBack = verdict {
+                touch(&mut touched, unsettled.queue);
+            }
+            self.carry_out(channel, unsettled, verdict, after);
+        }
+        self.taken = taken;
+        touched.drain(..).for_each(|queue| self.dispatch(queue, after));
+        self.touched = touched;
+        self.serve_line(channel, after);
+        Ok(())
+    }
+
+    /// Does with the message what was decided. One whose queue is gone is dropped.
+    pub(super) fn carry_out(
+        &mut self,
+        channel: ChannelKey,
+        unsettled: Unsettled,
+        verdict: Verdict<'_>,
+        after: &mut Afterwards,
+    ) {
+        let Unsettled { message, queue, .. } = unsettled;
+        let Some(queue) = self.queues.get_mut(queue) else { return after.drop_message(message) };
+        match verdict {
+            Verdict::Forget => after.drop_message(message),
+            Verdict::GiveBack => {
+                let raw = message.envelope.body.clone();
+                if let Err(error) = self.store.put_back(&mut queue.stored, message.given_back()) {
+                    // Kept where somebody finds it; the store could not.
+                    let at = self.clock.system_time();
+                    queue.malformed.push(Malformed { queue: queue.name.clone(), raw, reason: error.to_string(), at });
+                }
+            }
+            Verdict::SetAside { reason } => {
+                let at = self.clock.system_time();
+                let raw = message.envelope.body.clone();
+                let malformed = Malformed { queue: queue.name.clone(), raw, reason: reason.to_owned(), at };
+                queue.malformed.push(malformed.clone());
+                if let Some(events) = self.channels.get(channel).and_then(|channel| channel.events.clone()) {
+                    after.notice(Notice::Malformed(events, malformed));
+                }
+                after.drop_message(message);
+            }
+        }
+    }
+
+    /// Gives back everything a channel holds unsettled.
+    pub(crate) fn recover(&mut self, channel: ChannelKey, after: &mut Afterwards) -> Result<()> {
+        let keys: Vec<_> = self.channel(channel)?.consumers.values().copied().collect();
+        for key in keys {
+            // What the sink has not seen yet goes back with the rest, under its tag.
+            let undelivered = self.consumers.get(key).map(|consumer| consumer.outlet.discard());
+            after.discard(undelivered);
+        }
+        self.settle_up_to(channel, None, Verdict::GiveBack, after)
+    }
+
+    /// Returns what was set aside from a queue, oldest first.
+    pub(crate) fn malformed(&mut self, channel: ChannelKey, queue: &ShortStr, limit: usize) -> Result<Vec<Malformed>> {
+        let key = self.usable_queue(channel, queue)?;
+        Ok(self.queues.get(key).map(|queue| queue.malformed.iter().take(limit).cloned().collect()).unwrap_or_default())
+    }
+}
+
+/// Notes a queue to be served, once.
+pub(super) fn touch(touched: &mut Vec<QueueKey>, queue: QueueKey) {
+    if !touched.contains(&queue) {
+        touched.push(queue);
+    }
+}
