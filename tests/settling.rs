@@ -95,7 +95,7 @@ fn what_was_prefetched_goes_back_when_the_last_clone_goes() {
             connection.consumer(&queue).on_message(move |message| hold.send(message)).consume().wait().unwrap();
         let first = held.recv_timeout(PATIENCE).unwrap();
         first.ack().wait().unwrap();
-        drop((held, consumer, connection));
+        drop((consumer, connection, held));
 
         let again = broker.connection();
         let mut left = vec![fetch(&again, &queue), fetch(&again, &queue)];
@@ -133,7 +133,7 @@ fn a_panicking_handler_gives_back_and_goes_on() {
         let mut got = [messages.recv_timeout(PATIENCE).unwrap(), messages.recv_timeout(PATIENCE).unwrap()];
         got.sort();
         assert_eq!(got, [("a".to_owned(), true), ("b".to_owned(), false)], "on {}", broker.name);
-        assert!(failures.lock().unwrap().contains(&ErrorKind::Panicked));
+        assert!(common::eventually(PATIENCE, || failures.lock().unwrap().contains(&ErrorKind::Panicked)));
     });
 }
 
@@ -172,9 +172,4 @@ fn a_message_that_is_always_dropped_is_set_aside_in_the_end() {
         assert!(aside.reason.contains("dropped unanswered"), "{}", aside.reason);
         assert!(!aside.raw.is_empty());
     });
-}
-
-#[test]
-fn answering_twice_does_not_compile() {
-    trybuild::TestCases::new().compile_fail("tests/compile_fail/*.rs");
 }

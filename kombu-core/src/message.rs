@@ -31,7 +31,22 @@ use crate::short_str::ShortStr;
 /// ```compile_fail,E0382
 /// # fn handler(message: kombu_core::Message) {
 /// message.ack();
+/// message.ack();
+/// # }
+/// ```
+///
+/// ```compile_fail,E0382
+/// # fn handler(message: kombu_core::Message) {
 /// message.reject();
+/// message.requeue();
+/// # }
+/// ```
+///
+/// Nor can it be copied to get around that:
+///
+/// ```compile_fail,E0599
+/// # fn handler(message: kombu_core::Message) {
+/// let twin = message.clone();
 /// # }
 /// ```
 ///

@@ -1,6 +1,0 @@
-fn handler(message: kombu::Message) {
-    message.ack();
-    message.ack();
-}
-
-fn main() {}

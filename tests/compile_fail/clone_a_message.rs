@@ -1,5 +1,0 @@
-fn handler(message: &kombu::Message) -> kombu::Message {
-    kombu::Message::clone(message)
-}
-
-fn main() {}

@@ -1,6 +1,0 @@
-fn handler(message: kombu::Message) {
-    message.reject();
-    message.requeue();
-}
-
-fn main() {}
