@@ -9,7 +9,7 @@
 //! | `a.#` | `a` | yes | no: `#` never takes its dot along |
 //! | `#.end` | `end` | yes | no |
 //! | `mid.#.z` | `mid.z` | yes | no |
-//! | `*` | (empty) | no | no |
+//! | `a.*` | `a.` | yes: an empty word is a word | no |
 //! | `a*b` | `aab` | no: a word is a wildcard or it is not | yes: taken as a regular expression |
 //! | `**` | anything | only the word `**` | the publish fails |
 

@@ -425,7 +425,7 @@ mod tests {
     #[test]
     fn errors_name_the_place() {
         for (text, words) in [
-            ("{\"a\": 1 \"b\"}", "expected `,` or `}`, found `\"` at byte 8"),
+            ("{\"a\": 1 \"b\"}", "expected `,` or `}`, found `\\\"` at byte 8"),
             ("[1, ", "expected a value, found the end at byte 4"),
             ("\"a\nb\"", "found `\\n` at byte 2"),
             ("\"abc", "expected `\"`, found the end at byte 4"),

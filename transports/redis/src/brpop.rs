@@ -1,0 +1,153 @@
+//! The blocking pop that wakes an idle consumer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use kombu_core::ShortStr;
+use kombu_core::hub::Hub;
+use redis::Value;
+
+use crate::connection::{Greeting, Link, LinkOwner, Role, Target, command, refusal, waiter_patience};
+use crate::multi_channel_poller::WAIT;
+use crate::request::Request;
+use crate::session::Session;
+
+/// A `BRPOP` under way.
+pub(crate) struct Waiting;
+
+/// The socket that waits, and what it waits for.
+pub(crate) struct Waiter {
+    link: Option<Arc<Link>>,
+    /// The queues of the command under way.
+    armed: Option<Vec<ShortStr>>,
+    is_unblocking: bool,
+    /// Whether the server lets us wake it; assumed until refused.
+    may_unblock: bool,
+    client_id: Option<i64>,
+    wait: Duration,
+}
+
+impl Waiter {
+    /// Makes one that waits for `polling_interval` at once, or its default.
+    pub(crate) fn new(polling_interval: Option<Duration>) -> Self {
+        let wait = polling_interval.unwrap_or(WAIT);
+        Waiter { link: None, armed: None, is_unblocking: false, may_unblock: true, client_id: None, wait }
+    }
+
+    /// Returns the socket.
+    pub(crate) fn link(&self) -> Option<&Arc<Link>> {
+        self.link.as_ref()
+    }
+
+    /// Says whether a command is under way.
+    pub(crate) fn is_armed(&self) -> bool {
+        self.armed.is_some()
+    }
+
+    /// Says whether it does not wait for one of `wanted`, or waits for a queue that is not active any more.
+    pub(crate) fn misses(&self, wanted: &[ShortStr], is_active: impl Fn(&ShortStr) -> bool) -> bool {
+        let armed = self.armed.as_deref().unwrap_or_default();
+        wanted.iter().any(|queue| !armed.contains(queue)) || armed.iter().any(|queue| !is_active(queue))
+    }
+
+    /// Waits for an element of `keys`, the lists of `queues`, in this order. Returns the socket.
+    pub(crate) fn arm(&mut self, session: &Arc<Session>, hub: &dyn Hub, queues: Vec<ShortStr>, keys: &[Arc<str>]) -> Arc<Link> {
+        let wait = self.wait();
+        let link = Arc::clone(self.link.get_or_insert_with(|| {
+            let owner: std::sync::Weak<dyn LinkOwner> = Arc::downgrade(&(Arc::clone(session) as Arc<dyn LinkOwner>));
+            let patience = waiter_patience(session.target.patience, wait);
+            let target = Arc::new(Target { patience, ..(*session.target).clone() });
+            let link = Link::new(Role::Waiter, target, session.handle.clone(), owner);
+            link.keep_open(hub);
+            link
+        }));
+        let submitted = link.submit(Request::Brpop(Waiting), 1, None, |out| {
+            command::head(out, keys.len() + 2);
+            command::word(out, "BRPOP");
+            for key in keys {
+                command::word(out, key.as_bytes());
+            }
+            command::word(out, seconds(wait));
+        });
+        self.armed = submitted.is_ok().then_some(queues);
+        link
+    }
+
+    fn wait(&self) -> Duration {
+        // Without leave to wake it, a change of the queues waits for the time-out.
+        if self.may_unblock { self.wait } else { self.wait.min(Duration::from_secs(1)) }
+    }
+
+    /// Wakes the command under way, so that it can be armed anew.
+    pub(crate) fn unblock(&mut self, session: &Session) {
+        let Some(id) = self.client_id.filter(|_| self.may_unblock && !self.is_unblocking) else { return };
+        self.is_unblocking = true;
+        session.submit(Request::Unblock, 1, None, |out| command::command(out, &["CLIENT", "UNBLOCK", &id.to_string()]));
+    }
+
+    /// Notes whether waking is allowed.
+    pub(crate) fn handle_unblocked(&mut self, value: &Value) {
+        self.is_unblocking = false;
+        if matches!(value, Value::ServerError(_)) {
+            self.may_unblock = false;
+        }
+    }
+
+    /// Nothing is under way any more.
+    pub(crate) fn disarm(&mut self) {
+        self.armed = None;
+    }
+
+    /// The socket stands.
+    pub(crate) fn handle_up(&mut self, greeting: &Greeting) {
+        self.client_id = greeting.client_id;
+        self.is_unblocking = false;
+    }
+}
+
+impl Session {
+    /// Uses what the waiter got: nothing, or one element.
+    pub(crate) fn handle_popped(self: &Arc<Self>, hub: &dyn Hub, Waiting: Waiting, value: Value) {
+        self.poller().handle_lost_waiter();
+        self.touch();
+        match value {
+            Value::Nil => {}
+            Value::Array(mut items) if items.len() == 2 => {
+                let (Some(Value::BulkString(text)), Some(Value::BulkString(key))) = (items.pop(), items.pop()) else {
+                    return;
+                };
+                // A key of ours is UTF-8, and so is what comes back.
+                let key = String::from_utf8_lossy(&key);
+                let (list, consumer) = self.poller().handle_popped(self, &key);
+                self.handle_element(list, Bytes::from(text), consumer);
+            }
+            Value::ServerError(error) => {
+                if self.warnings.allows("brpop", hub.now()) {
+                    let error = refusal(&error);
+                    tracing::warn!(broker = %self.target.label, %error, "cannot wait for messages; trying again");
+                }
+                self.pause_taking(hub);
+            }
+            other => tracing::error!(?other, "BRPOP was answered by something else"),
+        }
+    }
+}
+
+fn seconds(wait: Duration) -> String {
+    // Zero would be for ever.
+    let millis = wait.as_millis().max(1);
+    if millis.is_multiple_of(1000) { (millis / 1000).to_string() } else { format!("{}.{:03}", millis / 1000, millis % 1000) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_are_whole_or_fractional_seconds_and_never_for_ever() {
+        assert_eq!(seconds(Duration::from_secs(10)), "10");
+        assert_eq!(seconds(Duration::from_millis(500)), "0.500");
+        assert_eq!(seconds(Duration::ZERO), "0.001");
+    }
+}

@@ -1,0 +1,313 @@
+//! AMQP's methods on Redis.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use kombu_core::delivery::{ConsumerTag, Delivery, DeliverySink};
+use kombu_core::method::{
+    BasicConsume, BasicGet, BasicPublish, ExchangeDeclare, ExchangeDelete, QueueBind, QueueDeclare, QueueDeclared,
+    QueueDelete,
+};
+use kombu_core::{
+    Channel, ChannelEvents, Confirm, DeliveryTag, Envelope, Error, Malformed, Qos, Result, Settled, ShortStr, reply,
+};
+use redis::Value;
+
+use crate::channel_core::{ChannelCore, How};
+use crate::connection::{command, unexpected};
+use crate::consumer::Consumer;
+use crate::malformed;
+use crate::request::Repeat;
+use crate::session::Session;
+use crate::settle::Returning;
+use crate::take::{Fetch, TakenList, Taking, queue_json};
+use crate::unacked::Place;
+
+/// A channel, as core holds it. Dropped without [`close`](Channel::close), it closes by itself.
+pub(crate) struct RedisChannel(Arc<ChannelCore>);
+
+impl RedisChannel {
+    /// Wraps a channel.
+    pub(crate) fn new(core: Arc<ChannelCore>) -> Self {
+        RedisChannel(core)
+    }
+
+    fn session(&self) -> Result<&Arc<Session>> {
+        match self.0.closed_error() {
+            Some(error) => Err(error),
+            None => Ok(&self.0.session),
+        }
+    }
+}
+
+impl Drop for RedisChannel {
+    fn drop(&mut self) {
+        if self.0.closed_error().is_none() {
+            let core = Arc::clone(&self.0);
+            // On a hub that has closed it cannot run; the messages come back by the visibility sweep.
+            drop(self.0.session.handle.spawn(async move { core.close().await }));
+        }
+    }
+}
+
+#[async_trait]
+impl Channel for RedisChannel {
+    async fn exchange_declare(&self, method: ExchangeDeclare) -> Result<()> {
+        self.session()?.exchange_declare(method).await.map_err(|error| error.during("exchange.declare"))
+    }
+
+    async fn exchange_delete(&self, method: ExchangeDelete) -> Result<()> {
+        self.session()?.exchange_delete(method).await.map_err(|error| error.during("exchange.delete"))
+    }
+
+    async fn queue_declare(&self, method: QueueDeclare) -> Result<QueueDeclared> {
+        self.session()?.queue_declare(method).await.map_err(|error| error.during("queue.declare"))
+    }
+
+    async fn queue_bind(&self, method: QueueBind) -> Result<()> {
+        self.session()?.queue_bind(method).await.map_err(|error| error.during("queue.bind"))
+    }
+
+    async fn queue_unbind(&self, method: QueueBind) -> Result<()> {
+        self.session()?.queue_unbind(method).await.map_err(|error| error.during("queue.unbind"))
+    }
+
+    async fn queue_purge(&self, queue: ShortStr) -> Result<u32> {
+        let purged = self.session()?.queue_purge(&queue).await;
+        purged.map_err(|error| error.during("queue.purge").with("queue", &queue))
+    }
+
+    async fn queue_delete(&self, method: QueueDelete) -> Result<u32> {
+        self.session()?.queue_delete(method).await.map_err(|error| error.during("queue.delete"))
+    }
+
+    async fn basic_qos(&self, qos: Qos) -> Result<()> {
+        self.session()?;
+        self.0.set_qos(qos);
+        Ok(())
+    }
+
+    async fn basic_consume(&self, method: BasicConsume, sink: Arc<dyn DeliverySink>) -> Result<ConsumerTag> {
+        let session = self.session()?;
+        self.0.consume(session, method, sink).map_err(|error| error.during("basic.consume"))
+    }
+
+    async fn basic_cancel(&self, consumer_tag: ConsumerTag) -> Result<()> {
+        let session = self.session()?;
+        if let Some(consumer) = self.0.remove_consumer(&consumer_tag) {
+            session.end_consumer(&consumer).await;
+        }
+        Ok(())
+    }
+
+    async fn basic_get(&self, method: BasicGet) -> Result<Option<Delivery>> {
+        let session = self.session()?;
+        let json = queue_json(&method.queue)?;
+        let lists = session.keys.lists(&method.queue).map(|key| TakenList {
+            key: key.into(),
+            queue: method.queue.clone(),
+            queue_json: Arc::clone(&json),
+            no_ack: method.no_ack,
+        });
+        let (sender, reply) = reply::channel();
+        let lists = lists.collect();
+        session.renew_expiry(&method.queue);
+        Taking::submit(session, 1, lists, Some(Fetch { channel: Arc::clone(&self.0), sender }));
+        reply.await.unwrap_or_else(|| Err(crate::connection::closed()))
+    }
+
+    async fn basic_recover(&self) -> Result<()> {
+        self.session()?;
+        self.0.give_back_all().await
+    }
+
+    fn basic_publish(&self, method: BasicPublish, envelope: Arc<Envelope>) -> Confirm {
+        self.0.publish(method, envelope)
+    }
+
+    fn poll_publish_ready(&self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        match self.0.closed_error() {
+            Some(error) => Poll::Ready(Err(error)),
+            None => self.0.session.backlog.poll_ready(cx).map(Ok),
+        }
+    }
+
+    fn basic_ack(&self, tag: DeliveryTag, multiple: bool) -> Settled {
+        self.0.settle(tag, multiple, How::Forget)
+    }
+
+    fn basic_nack(&self, tag: DeliveryTag, multiple: bool, requeue: bool) -> Settled {
+        self.0.settle(tag, multiple, if requeue { How::GiveBack } else { How::Forget })
+    }
+
+    fn set_aside(&self, tag: DeliveryTag, reason: &str) -> Settled {
+        self.0.settle(tag, false, How::SetAside(reason))
+    }
+
+    async fn malformed(&self, queue: ShortStr, limit: u32) -> Result<Vec<Malformed>> {
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
+        let session = self.session()?;
+        let key = session.keys.malformed(&queue);
+        let last = (limit - 1).to_string();
+        let found = session.call(Repeat::Harmless, 1, |out| command::command(out, &["LRANGE", &key, "0", &last])).await?;
+        let Value::Array(entries) = found else { return Err(unexpected("LRANGE", &found)) };
+        let read = |entry| match entry {
+            Value::BulkString(entry) => Some(malformed::read(&queue, &Bytes::from(entry))),
+            _ => None,
+        };
+        Ok(entries.into_iter().filter_map(read).collect())
+    }
+
+    fn observe(&self, events: Arc<dyn ChannelEvents>) {
+        self.0.observe(Some(events));
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.0.close().await
+    }
+}
+
+impl ChannelCore {
+    fn consume(self: &Arc<Self>, session: &Arc<Session>, method: BasicConsume, sink: Arc<dyn DeliverySink>) -> Result<ConsumerTag> {
+        let tag = self.name_consumer(method.consumer_tag)?;
+        session.topology.add_consumer(&method.queue, method.exclusive)?;
+        let consumer = Consumer::new(tag.clone(), method.queue, method.no_ack, self.prefetch(), sink, self);
+        self.add_consumer(Arc::clone(&consumer));
+        let mut poller = session.poller();
+        poller.add(session, &consumer)?;
+        poller.listener.add(session, &consumer);
+        drop(poller);
+        session.touch();
+        Ok(tag)
+    }
+
+    /// Closes the channel as it was asked to.
+    pub(crate) async fn close(self: &Arc<Self>) -> Result<()> {
+        if !self.mark_ended(None) {
+            return Ok(());
+        }
+        self.wind_up().await
+    }
+
+    /// Ends the channel because of an error.
+    pub(crate) async fn end(self: &Arc<Self>, error: Error) {
+        if !self.mark_ended(Some(&error)) {
+            return;
+        }
+        for consumer in self.take_consumers() {
+            self.session.end_consumer(&consumer).await;
+            consumer.sink.cancelled(error.duplicate());
+        }
+        if let Err(error) = self.wind_up().await {
+            self.report_settle_failed(error);
+        }
+        self.report_closed(error);
+    }
+
+    /// Ends the consumers, sends what is queued, and gives everything back.
+    async fn wind_up(self: &Arc<Self>) -> Result<()> {
+        for consumer in self.take_consumers() {
+            self.session.end_consumer(&consumer).await;
+        }
+        let given_back = self.give_back_all().await;
+        // Everything that was sent before is answered before this.
+        let flushed = within(&self.session, CLOSE_PATIENCE, self.flush_publishes()).await;
+        self.observe(None);
+        self.session.forget_channel(self.id);
+        given_back.and(flushed.unwrap_or(Ok(())))
+    }
+
+    async fn flush_publishes(&self) -> Result<()> {
+        while !self.session.lock(&self.publishes).is_empty() {
+            // Publishes wait for the answer to a read that is under way: one more command behind it shows that it came.
+            self.barrier().await?;
+        }
+        self.barrier().await
+    }
+
+    async fn barrier(&self) -> Result<()> {
+        self.session.call(Repeat::Harmless, 1, |out| command::command(out, &["PING"])).await.map(drop)
+    }
+
+    /// Gives every unsettled delivery back and waits until the server has them.
+    async fn give_back_all(self: &Arc<Self>) -> Result<()> {
+        self.submit_settles(&self.session);
+        let held = self.take_unacked();
+        let items: Vec<_> = held
+            .iter()
+            .filter_map(|held| match held.place {
+                Place::Recorded(number) => Some((number, Arc::clone(&held.list))),
+                Place::Local(_) => None,
+            })
+            .collect();
+        self.session.return_local(held);
+        let mut answers = Vec::new();
+        for items in items.chunks(GIVE_BACK_AT_ONCE).rev() {
+            let batch = kombu_core::answer::AnswerBatch::new();
+            answers.push(batch.answer(0));
+            let channel = Some(Arc::clone(self));
+            Returning { items: items.to_vec(), delivered: true, answers: Some(batch), channel }.submit(&self.session);
+        }
+        self.session.touch();
+        for answer in answers {
+            match within(&self.session, CLOSE_PATIENCE, answer).await {
+                // A message that is gone is nobody's to give back.
+                Some(Err(error)) if error.kind() != kombu_core::ErrorKind::LeaseLost => return Err(error),
+                Some(_) => {}
+                None => return Err(Error::new(kombu_core::ErrorKind::Timeout, "the server does not answer")),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Session {
+    /// Ends a consumer; its queue goes with it if it says so.
+    async fn end_consumer(self: &Arc<Self>, consumer: &Arc<Consumer>) {
+        consumer.cancel();
+        self.poller().discard(consumer);
+        self.touch();
+        if self.topology.remove_consumer(&consumer.queue) {
+            let method = QueueDelete { queue: consumer.queue.clone(), if_unused: true, if_empty: false };
+            if let Some(Err(error)) = within(self, CLOSE_PATIENCE, self.queue_delete(method)).await {
+                tracing::debug!(queue = %consumer.queue, %error, "an auto-delete queue could not be deleted");
+            }
+        }
+    }
+
+    /// Renews the expiry of a queue that is used.
+    fn renew_expiry(&self, queue: &str) {
+        let Some(expires) = self.topology.expires(queue) else { return };
+        let lists: Vec<String> = self.keys.lists(queue).collect();
+        let replies = u32::try_from(lists.len()).unwrap_or(1);
+        self.send_quietly("PEXPIRE", replies, |out| {
+            for list in &lists {
+                command::command(out, &["PEXPIRE", list, &expires.to_string()]);
+            }
+        });
+    }
+}
+
+/// Drives `future` until `limit` has passed; `None` when it has.
+pub(crate) async fn within<T>(session: &Session, limit: Duration, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    let mut sleep = session.handle.sleep(limit);
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(value) = future.as_mut().poll(cx) {
+            return Poll::Ready(Some(value));
+        }
+        std::pin::Pin::new(&mut sleep).poll(cx).map(|()| None)
+    })
+    .await
+}
+
+/// How long each part of closing waits for a server that does not answer.
+pub(crate) const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
+const GIVE_BACK_AT_ONCE: usize = 500;

@@ -1,0 +1,320 @@
+//! The state of a channel.
+
+use std::collections::VecDeque;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use indexmap::IndexMap;
+use kombu_core::delivery::{ConsumerTag, Delivery};
+use kombu_core::hub::Hub;
+use kombu_core::{ChannelEvents, DeliveryTag, Error, ErrorKind, Malformed, Qos, Recovery, Scope, Settled};
+
+use crate::consumer::{Consumer, Window};
+use crate::publish::Unrouted;
+use crate::session::{Session, is_closed};
+use crate::settle::Pending;
+use crate::take::Arrived;
+use crate::unacked::{Held, Place, Unacked};
+
+/// A channel. Its state sits behind short mutexes that are never held while user code runs.
+pub(crate) struct ChannelCore {
+    pub(crate) id: u64,
+    pub(crate) session: Arc<Session>,
+    /// The window of the whole channel (`global`).
+    pub(crate) window: Window,
+    /// The window of consumers to come.
+    prefetch: AtomicU32,
+    pub(crate) publishes: Mutex<VecDeque<Unrouted>>,
+    publish_timer: Mutex<Option<Instant>>,
+    state: Mutex<State>,
+    events: Mutex<Option<Arc<dyn ChannelEvents>>>,
+}
+
+#[derive(Default)]
+struct State {
+    ended: Option<Error>,
+    unacked: Unacked,
+    consumers: IndexMap<ConsumerTag, Arc<Consumer>>,
+    settles: Pending,
+    next_consumer: u64,
+}
+
+impl ChannelCore {
+    /// Makes an open channel.
+    pub(crate) fn new(id: u64, session: Arc<Session>) -> Self {
+        ChannelCore {
+            id,
+            session,
+            window: Window::default(),
+            prefetch: AtomicU32::new(u32::from(Qos::DEFAULT_PREFETCH)),
+            publishes: Mutex::default(),
+            publish_timer: Mutex::default(),
+            state: Mutex::default(),
+            events: Mutex::default(),
+        }
+    }
+
+    /// Returns why the channel is not open, if it is not.
+    pub(crate) fn closed_error(&self) -> Option<Error> {
+        self.session.lock(&self.state).ended.as_ref().map(Error::duplicate)
+    }
+
+    /// Sets the window.
+    pub(crate) fn set_qos(&self, qos: Qos) {
+        let count = u32::from(qos.prefetch_count);
+        if qos.global {
+            self.window.set_limit(count);
+        } else {
+            self.prefetch.store(count, Ordering::Release);
+        }
+        self.session.touch();
+    }
+
+    /// Returns the window of a consumer started now.
+    pub(crate) fn prefetch(&self) -> u32 {
+        self.prefetch.load(Ordering::Acquire)
+    }
+
+    /// Returns `tag`, or a new one where it is empty.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument` when the tag is in use; why the channel is not open.
+    pub(crate) fn name_consumer(&self, tag: ConsumerTag) -> Result<ConsumerTag, Error> {
+        let mut state = self.session.lock(&self.state);
+        if let Some(ended) = &state.ended {
+            return Err(ended.duplicate());
+        }
+        if state.consumers.contains_key(&tag) {
+            let message = "a consumer of that tag is on the channel already";
+            return Err(Error::new(ErrorKind::InvalidArgument, message).with("consumer_tag", &tag));
+        }
+        if !tag.is_empty() {
+            return Ok(tag);
+        }
+        loop {
+            state.next_consumer += 1;
+            let tag = ConsumerTag::from(format!("ctag{}.{}", self.id, state.next_consumer));
+            if !state.consumers.contains_key(&tag) {
+                return Ok(tag);
+            }
+        }
+    }
+
+    /// Adds a consumer.
+    pub(crate) fn add_consumer(&self, consumer: Arc<Consumer>) {
+        self.session.lock(&self.state).consumers.insert(consumer.tag.clone(), consumer);
+    }
+
+    /// Takes a consumer out.
+    pub(crate) fn remove_consumer(&self, tag: &str) -> Option<Arc<Consumer>> {
+        self.session.lock(&self.state).consumers.shift_remove(tag)
+    }
+
+    /// Takes every consumer out.
+    pub(crate) fn take_consumers(&self) -> Vec<Arc<Consumer>> {
+        std::mem::take(&mut self.session.lock(&self.state).consumers).into_values().collect()
+    }
+
+    /// Gives deliveries their tags and notes what must be settled. `Err` hands them back: the channel has ended.
+    pub(crate) fn admit(
+        &self,
+        consumer: Option<&Arc<Consumer>>,
+        no_ack: bool,
+        arrived: Vec<Arrived>,
+        deliveries: &mut Vec<Delivery>,
+    ) -> Result<(), Vec<Arrived>> {
+        let mut state = self.session.lock(&self.state);
+        if state.ended.is_some() {
+            return Err(arrived);
+        }
+        deliveries.extend(arrived.into_iter().map(|one| {
+            let tag = if no_ack {
+                state.unacked.next_tag()
+            } else {
+                let consumer = consumer.cloned();
+                state.unacked.insert(Held { place: one.place, queue: one.queue, list: one.list, consumer })
+            };
+            Delivery {
+                tag,
+                redelivered: one.received.redelivered,
+                delivery_count: one.received.delivery_count,
+                envelope: Arc::new(one.received.envelope),
+            }
+        }));
+        Ok(())
+    }
+
+    /// Settles deliveries: forgets them, gives them back, or sets them aside.
+    pub(crate) fn settle(self: &Arc<Self>, tag: DeliveryTag, multiple: bool, how: How<'_>) -> Settled {
+        let (answer, taken) = {
+            let mut state = self.session.lock(&self.state);
+            if let Some(ended) = &state.ended {
+                let error = Error::new(ErrorKind::ChannelGone, format!("the channel is gone: {ended}"));
+                return Settled::ready(Err(error.recoverable_by(Recovery::ReopenChannel)));
+            }
+            match state.unacked.take(tag, multiple) {
+                Some(taken) => (state.settle(&taken, how), taken),
+                None => {
+                    drop(state);
+                    return Settled::ready(Err(self.end_by_unknown_tag(tag)));
+                }
+            }
+        };
+        for held in &taken {
+            if let Some(consumer) = &held.consumer {
+                consumer.return_credit();
+            }
+        }
+        if how.is_back() {
+            self.session.return_local(taken);
+        }
+        self.session.touch();
+        answer
+    }
+
+    #[cold]
+    fn end_by_unknown_tag(self: &Arc<Self>, tag: DeliveryTag) -> Error {
+        let message = format!("no unsettled delivery has the tag {tag}: it was settled before, or never made");
+        let error = Error::new(ErrorKind::PreconditionFailed, message)
+            .with("delivery_tag", tag)
+            .in_scope(Scope::Channel)
+            .recoverable_by(Recovery::ReopenChannel);
+        let answer = error.duplicate();
+        let channel = Arc::clone(self);
+        // The channel ends by a task: this may be inside a callback of the application.
+        drop(self.session.handle.spawn(async move { channel.end(error).await }));
+        answer
+    }
+
+    /// Notes that the channel has ended; says whether it had not before.
+    pub(crate) fn mark_ended(&self, why: Option<&Error>) -> bool {
+        let mut state = self.session.lock(&self.state);
+        if state.ended.is_some() {
+            return false;
+        }
+        state.ended = Some(why.map_or_else(|| is_closed("channel"), Error::duplicate));
+        true
+    }
+
+    /// Takes every unsettled delivery out.
+    pub(crate) fn take_unacked(&self) -> Vec<Held> {
+        let taken = self.session.lock(&self.state).unacked.take_all();
+        for held in &taken {
+            if let Some(consumer) = &held.consumer {
+                consumer.return_credit();
+            }
+        }
+        taken
+    }
+
+    /// Sends the settles since the last tick.
+    pub(crate) fn submit_settles(self: &Arc<Self>, session: &Session) {
+        let settles = std::mem::take(&mut session.lock(&self.state).settles);
+        settles.submit(session, self);
+    }
+
+    /// Sees to the deadlines of what waits for routes.
+    pub(crate) fn watch_publishes(self: &Arc<Self>, session: &Session, hub: &dyn Hub) {
+        let next = session.lock(&self.publishes).front().and_then(|publish| publish.ticket.deadline);
+        let Some(next) = next else { return };
+        {
+            let mut timer = session.lock(&self.publish_timer);
+            if timer.is_some() {
+                return;
+            }
+            *timer = Some(next);
+        }
+        let channel = Arc::downgrade(self);
+        hub.call_at(
+            next,
+            Box::new(move |hub| {
+                let Some(channel) = channel.upgrade() else { return };
+                let session = Arc::clone(&channel.session);
+                *session.lock(&channel.publish_timer) = None;
+                if channel.expire_publishes(&session, hub.now()).is_some() {
+                    session.touch();
+                }
+            }),
+        );
+    }
+
+    // ---- events
+
+    /// Names who learns of what happens.
+    pub(crate) fn observe(&self, events: Option<Arc<dyn ChannelEvents>>) {
+        let old = std::mem::replace(&mut *self.session.lock(&self.events), events);
+        drop(old);
+    }
+
+    fn events(&self) -> Option<Arc<dyn ChannelEvents>> {
+        self.session.lock(&self.events).clone()
+    }
+
+    pub(crate) fn report_malformed(&self, malformed: Malformed) {
+        match self.events() {
+            Some(events) => events.malformed(malformed),
+            None if self.session.warnings.allows("malformed", self.session.handle.now()) => {
+                tracing::warn!(queue = %malformed.queue, reason = %malformed.reason, "set aside what is no message");
+            }
+            None => {}
+        }
+    }
+
+    pub(crate) fn report_settle_failed(&self, error: Error) {
+        match self.events() {
+            Some(events) => events.settle_failed(error),
+            None if self.session.warnings.allows("settle", self.session.handle.now()) => {
+                tracing::warn!(%error, "a message could not be settled");
+            }
+            None => {}
+        }
+    }
+
+    pub(crate) fn report_disturbed(&self, error: Option<&Error>) {
+        if let Some(events) = self.events() {
+            events.disturbed(error.map(Error::duplicate));
+        }
+    }
+
+    pub(crate) fn report_closed(&self, error: Error) {
+        if let Some(events) = self.events() {
+            events.closed(error);
+        }
+    }
+}
+
+/// What becomes of settled deliveries.
+#[derive(Clone, Copy)]
+pub(crate) enum How<'a> {
+    /// They are done.
+    Forget,
+    /// They go back to their queues.
+    GiveBack,
+    /// They go to the malformed list, for this reason.
+    SetAside(&'a str),
+}
+
+impl How<'_> {
+    fn is_back(self) -> bool {
+        matches!(self, How::GiveBack)
+    }
+}
+
+impl State {
+    /// Notes what is to be sent; the answer is that of the last delivery.
+    fn settle(&mut self, taken: &[Held], how: How<'_>) -> Settled {
+        let mut answer = Settled::ready(Ok(()));
+        for held in taken {
+            let Place::Recorded(number) = held.place else { continue };
+            answer = match how {
+                How::Forget => self.settles.forget(number),
+                How::GiveBack => self.settles.give_back(number, Arc::clone(&held.list)),
+                How::SetAside(reason) => self.settles.set_aside(number, held.queue.clone(), reason.to_owned()),
+            };
+        }
+        answer
+    }
+}

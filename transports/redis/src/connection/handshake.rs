@@ -1,0 +1,112 @@
+//! The first commands on a connection.
+
+use kombu_core::Result;
+use redis::Value;
+
+use super::command::command;
+use super::{Target, refusal, unexpected};
+use crate::scripts;
+
+/// `AUTH`, `SELECT`, `CLIENT SETNAME`, `CLIENT ID`, `INFO server`, `PING`: what of it the target needs, sent together,
+/// answered in order.
+///
+/// Call [`new`](Handshake::new), send the bytes, then [`handle_reply`](Handshake::handle_reply) until it says done.
+pub(crate) struct Handshake {
+    steps: std::vec::IntoIter<Step>,
+    greeting: Greeting,
+}
+
+/// What the server told about itself.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Greeting {
+    /// The number of this connection, for `CLIENT UNBLOCK`.
+    pub(crate) client_id: Option<i64>,
+    /// The server's version, such as `[7, 0, 15]`.
+    pub(crate) version: Option<[u32; 3]>,
+}
+
+#[derive(Clone, Copy)]
+enum Step {
+    Auth,
+    Select,
+    SetName,
+    Id,
+    Info,
+    Load,
+    Ping,
+}
+
+impl Handshake {
+    /// Begins a handshake, appending what to send to `out`.
+    /// With `with_scripts` the server also learns our scripts.
+    pub(crate) fn new(target: &Target, with_scripts: bool, out: &mut Vec<u8>) -> Self {
+        let mut steps = Vec::new();
+        match (&target.username, &target.password) {
+            (Some(username), password) => {
+                command(out, &["AUTH", username, password.as_ref().map_or("", |password| password.reveal())]);
+                steps.push(Step::Auth);
+            }
+            (None, Some(password)) => {
+                command(out, &["AUTH", password.reveal()]);
+                steps.push(Step::Auth);
+            }
+            (None, None) => {}
+        }
+        if target.database != 0 {
+            command(out, &["SELECT", &target.database.to_string()]);
+            steps.push(Step::Select);
+        }
+        if let Some(name) = &target.client_name {
+            command(out, &["CLIENT", "SETNAME", name]);
+            steps.push(Step::SetName);
+        }
+        command(out, &["CLIENT", "ID"]);
+        command(out, &["INFO", "server"]);
+        steps.extend([Step::Id, Step::Info]);
+        if with_scripts {
+            for script in scripts::all() {
+                script.load().write_packed_command(out);
+                steps.push(Step::Load);
+            }
+        }
+        command(out, &["PING"]);
+        steps.push(Step::Ping);
+        Handshake { steps: steps.into_iter(), greeting: Greeting::default() }
+    }
+
+    /// Takes the next reply; `Some` when that was the last.
+    ///
+    /// # Errors
+    ///
+    /// What the server refuses: credentials, the database, or everything because it is loading.
+    pub(crate) fn handle_reply(&mut self, value: &Value) -> Result<Option<Greeting>> {
+        match (self.steps.next(), value) {
+            (Some(Step::Auth), Value::Okay) | (Some(Step::Select), Value::Okay) => {}
+            (Some(Step::Auth), Value::ServerError(error)) => return Err(refusal(error).during("connect")),
+            (Some(Step::Select), other) => return Err(unexpected("SELECT", other).during("connect")),
+            (Some(Step::Id), Value::Int(id)) => self.greeting.client_id = Some(*id),
+            (Some(Step::Info), Value::BulkString(info)) => self.greeting.version = version(info),
+            // A server that refuses its names or facts, by its rules of access, still carries messages.
+            (Some(Step::Load), Value::ServerError(error)) if error.code() == "NOPERM" => {
+                return Err(refusal(error).with("needs", "the commands SCRIPT and EVALSHA"));
+            }
+            (Some(Step::SetName | Step::Id | Step::Info | Step::Load), _) => {}
+            (Some(Step::Ping), Value::SimpleString(text)) if text == "PONG" => return Ok(Some(self.greeting.clone())),
+            // `NOPERM` for PING alone is a rule of access as well: the credentials were taken.
+            (Some(Step::Ping), Value::ServerError(error)) if error.code() == "NOPERM" => {
+                return Ok(Some(self.greeting.clone()));
+            }
+            (Some(Step::Ping), other) => return Err(unexpected("PING", other).during("connect")),
+            (_, other) => return Err(unexpected("AUTH", other).during("connect")),
+        }
+        Ok(None)
+    }
+}
+
+fn version(info: &[u8]) -> Option<[u32; 3]> {
+    let text = String::from_utf8_lossy(info);
+    let number = text.lines().find_map(|line| line.strip_prefix("redis_version:"))?;
+    let mut parts = number.trim().split('.').map(|part| part.parse().unwrap_or(0));
+    Some([parts.next()?, parts.next().unwrap_or(0), parts.next().unwrap_or(0)])
+}
+

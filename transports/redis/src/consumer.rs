@@ -1,0 +1,105 @@
+//! One consumer of a channel, as the poller sees it.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Weak};
+
+use kombu_core::delivery::{ConsumerTag, DeliverySink};
+use kombu_core::ShortStr;
+
+use crate::channel_core::ChannelCore;
+
+/// A consumer: where its deliveries go, and how many more it may have.
+pub(crate) struct Consumer {
+    pub(crate) tag: ConsumerTag,
+    pub(crate) queue: ShortStr,
+    pub(crate) no_ack: bool,
+    pub(crate) sink: Arc<dyn DeliverySink>,
+    pub(crate) channel: Weak<ChannelCore>,
+    /// How many deliveries it may hold unsettled; 0 is no limit.
+    window: u32,
+    unsettled: AtomicU32,
+    cancelled: AtomicBool,
+}
+
+/// How many deliveries may be unsettled at once, and how many are.
+#[derive(Default)]
+pub(crate) struct Window {
+    limit: AtomicU32,
+    unsettled: AtomicU32,
+}
+
+impl Window {
+    /// Sets the limit; 0 is none.
+    pub(crate) fn set_limit(&self, limit: u32) {
+        self.limit.store(limit, Ordering::Release);
+    }
+
+    fn credit(&self) -> usize {
+        credit(self.limit.load(Ordering::Acquire), self.unsettled.load(Ordering::Acquire))
+    }
+}
+
+impl Consumer {
+    /// Makes one that has no delivery yet.
+    pub(crate) fn new(
+        tag: ConsumerTag,
+        queue: ShortStr,
+        no_ack: bool,
+        window: u32,
+        sink: Arc<dyn DeliverySink>,
+        channel: &Arc<ChannelCore>,
+    ) -> Arc<Self> {
+        Arc::new(Consumer {
+            tag,
+            queue,
+            no_ack,
+            sink,
+            channel: Arc::downgrade(channel),
+            window,
+            unsettled: AtomicU32::new(0),
+            cancelled: AtomicBool::new(false),
+        })
+    }
+
+    /// Returns how many more deliveries it may have now.
+    pub(crate) fn credit(&self) -> usize {
+        if self.cancelled.load(Ordering::Acquire) {
+            return 0;
+        }
+        if self.no_ack {
+            return usize::MAX;
+        }
+        let Some(channel) = self.channel.upgrade() else { return 0 };
+        credit(self.window, self.unsettled.load(Ordering::Acquire)).min(channel.window.credit())
+    }
+
+    /// Counts a delivery on its way to the application.
+    pub(crate) fn take_credit(&self) {
+        if !self.no_ack {
+            self.unsettled.fetch_add(1, Ordering::AcqRel);
+            if let Some(channel) = self.channel.upgrade() {
+                channel.window.unsettled.fetch_add(1, Ordering::AcqRel);
+            }
+        }
+    }
+
+    /// Counts a delivery that is settled, or was none.
+    pub(crate) fn return_credit(&self) {
+        if !self.no_ack {
+            // Every return follows its take, so neither counter falls below zero.
+            self.unsettled.fetch_sub(1, Ordering::AcqRel);
+            if let Some(channel) = self.channel.upgrade() {
+                channel.window.unsettled.fetch_sub(1, Ordering::AcqRel);
+            }
+        }
+    }
+
+    /// Ends it: it gets nothing more.
+    pub(crate) fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Release);
+    }
+}
+
+fn credit(limit: u32, unsettled: u32) -> usize {
+    if limit == 0 { usize::MAX } else { limit.saturating_sub(unsettled) as usize }
+}

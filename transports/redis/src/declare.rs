@@ -1,0 +1,242 @@
+//! Declaring, binding, purging and deleting.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kombu_core::method::{ExchangeDeclare, ExchangeDelete, QueueBind, QueueDeclare, QueueDeclared, QueueDelete};
+use kombu_core::{Error, ErrorKind, ExchangeKind, Result, ShortStr};
+use redis::Value;
+
+use crate::binding;
+use crate::connection::{command, refusal, unexpected};
+use crate::request::Repeat;
+use crate::scripts::BindExpiring;
+use crate::session::Session;
+
+impl Session {
+    /// Notes an exchange, or asks whether it exists.
+    pub(crate) async fn exchange_declare(&self, method: ExchangeDeclare) -> Result<()> {
+        if !method.passive {
+            return match &method.kind {
+                ExchangeKind::Direct | ExchangeKind::Topic | ExchangeKind::Fanout => {
+                    self.topology.declare_exchange(&method)
+                }
+                other => {
+                    let message = format!("the redis transport has no {other} exchanges");
+                    Err(Error::new(ErrorKind::Unsupported, message).with("exchange", &method.exchange))
+                }
+            };
+        }
+        if method.exchange.is_empty() || self.topology.has_exchange(&method.exchange) {
+            return Ok(());
+        }
+        let key = self.keys.binding(&method.exchange);
+        let found = self.call(Repeat::Harmless, 1, |out| command::command(out, &["EXISTS", &key])).await?;
+        match found {
+            Value::Int(0) => {
+                let message = "the exchange is not declared and has no bindings";
+                Err(Error::new(ErrorKind::NotFound, message).with("exchange", &method.exchange))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Forgets an exchange and removes its bindings.
+    pub(crate) async fn exchange_delete(&self, method: ExchangeDelete) -> Result<()> {
+        let table = self.keys.binding(&method.exchange);
+        if method.if_unused {
+            let count = self.call(Repeat::Harmless, 1, |out| command::command(out, &["SCARD", &table])).await?;
+            if !matches!(count, Value::Int(0)) {
+                let message = "the exchange has bindings";
+                return Err(Error::new(ErrorKind::PreconditionFailed, message).with("exchange", &method.exchange));
+            }
+        }
+        self.topology.forget_exchange(&method.exchange);
+        let (permanent, deadlines) = (self.keys.binding_permanent(&method.exchange), self.keys.binding_deadlines());
+        let answers = self.transaction(2, |out| {
+            command::command(out, &["DEL", &table, &permanent]);
+            command::command(out, &["ZREM", &deadlines, &method.exchange]);
+        });
+        answers.await.map(drop)
+    }
+
+    /// Names a queue and counts its messages.
+    pub(crate) async fn queue_declare(&self, method: QueueDeclare) -> Result<QueueDeclared> {
+        if method.queue.contains(self.keys.sep()) {
+            let message = "the name holds the separator of the option `sep`";
+            return Err(Error::new(ErrorKind::InvalidArgument, message).with("queue", &method.queue));
+        }
+        let queue = match method.queue.is_empty() {
+            true => ShortStr::from(format!("amq.gen-{}", uuid::Uuid::new_v4())),
+            false => method.queue.clone(),
+        };
+        let known = self.topology.queue(&queue);
+        if method.passive && known.is_none() && !self.exists(&queue).await? {
+            let message = "no queue of that name: it has no messages, and this process did not declare it";
+            return Err(Error::new(ErrorKind::NotFound, message).with("queue", &queue));
+        }
+        if !method.passive {
+            self.topology.declare_queue(&queue, &method);
+        }
+        let message_count = self.len(&queue).await?;
+        let consumer_count = self.topology.queue(&queue).map_or(0, |facts| facts.consumers);
+        Ok(QueueDeclared { queue, message_count, consumer_count })
+    }
+
+    /// Routes from an exchange to a queue.
+    pub(crate) async fn queue_bind(&self, method: QueueBind) -> Result<()> {
+        if method.exchange.is_empty() {
+            let message = "the default exchange routes to every queue by its name; it takes no bindings";
+            return Err(Error::new(ErrorKind::AccessRefused, message).with("queue", &method.queue));
+        }
+        let kind = self.topology.exchange_kind(&method.exchange);
+        if kind.is_none() && !self.is_bound(&method.exchange).await? {
+            let message = "the exchange is not declared and has no bindings";
+            return Err(Error::new(ErrorKind::NotFound, message).with("exchange", &method.exchange));
+        }
+        let kind = kind.unwrap_or_default();
+        self.topology.bind(&method.queue, &method.exchange, &method.routing_key);
+        let (replies, bytes) = self.bind_bytes(&method.exchange, &kind, &method.queue, &method.routing_key);
+        let answer = self.call(Repeat::Harmless, replies, |out| out.extend_from_slice(&bytes)).await?;
+        self.touch();
+        succeed(&answer)
+    }
+
+    /// Returns the commands that bind, and how many replies they have.
+    pub(crate) fn bind_bytes(&self, exchange: &str, kind: &ExchangeKind, queue: &str, key: &str) -> (u32, Vec<u8>) {
+        let member = binding::member(kind, key, queue, self.keys.sep());
+        let mut out = Vec::new();
+        if let Some(expires) = self.topology.expires(queue) {
+            let ttl = BindExpiring::ttl(Duration::from_millis(expires));
+            BindExpiring { keys: &self.keys, exchange, ttl, members: &[member] }.command().write_packed_command(&mut out);
+            return (1, out);
+        }
+        command::command(&mut out, &["MULTI"]);
+        command::command(&mut out, &["SADD", &self.keys.binding(exchange), &member]);
+        command::command(&mut out, &["SADD", &self.keys.binding_permanent(exchange), &member]);
+        command::command(&mut out, &["EXEC"]);
+        (4, out)
+    }
+
+    /// Ends a route.
+    pub(crate) async fn queue_unbind(&self, method: QueueBind) -> Result<()> {
+        self.topology.unbind(&method.queue, &method.exchange, &method.routing_key);
+        let answer = self.remove_bindings(&method.queue, &[(method.exchange, method.routing_key)]).await;
+        self.touch();
+        answer
+    }
+
+    async fn remove_bindings(&self, queue: &str, bindings: &[(ShortStr, ShortStr)]) -> Result<()> {
+        if bindings.is_empty() {
+            return Ok(());
+        }
+        // The kind may be unknown here, or have been another when the binding was made.
+        let members = |key: &str| {
+            [ExchangeKind::Direct, ExchangeKind::Topic].map(|kind| binding::member(&kind, key, queue, self.keys.sep()))
+        };
+        let answers = self.transaction(2 * bindings.len(), |out| {
+            for (exchange, key) in bindings {
+                let [plain, pattern] = members(key);
+                for table in [self.keys.binding(exchange), self.keys.binding_permanent(exchange)] {
+                    command::command(out, &["SREM", &table, &plain, &pattern]);
+                }
+            }
+        });
+        answers.await.map(drop)
+    }
+
+    /// Removes the ready messages of a queue.
+    pub(crate) async fn queue_purge(&self, queue: &str) -> Result<u32> {
+        let lists: Vec<String> = self.keys.lists(queue).collect();
+        let answers = self.transaction(2 * lists.len(), |out| {
+            for list in &lists {
+                command::command(out, &["LLEN", list]);
+                command::command(out, &["DEL", list]);
+            }
+        });
+        Ok(sum(answers.await?.iter().step_by(2)))
+    }
+
+    /// Removes a queue with its messages and those of its bindings that this process knows.
+    pub(crate) async fn queue_delete(self: &Arc<Self>, method: QueueDelete) -> Result<u32> {
+        let queue = &method.queue;
+        let facts = self.topology.queue(queue).unwrap_or_default();
+        if method.if_unused && facts.consumers > 0 {
+            let message = "the queue has consumers";
+            return Err(Error::new(ErrorKind::PreconditionFailed, message).with("queue", queue));
+        }
+        if method.if_empty && self.len(queue).await? > 0 {
+            let message = "the queue has messages";
+            return Err(Error::new(ErrorKind::PreconditionFailed, message).with("queue", queue));
+        }
+        let facts = self.topology.forget_queue(queue);
+        let consumers = self.poller().consumers_of(queue);
+        for consumer in consumers {
+            if let Some(channel) = consumer.channel.upgrade() {
+                channel.remove_consumer(&consumer.tag);
+            }
+            consumer.cancel();
+            self.poller().discard(&consumer);
+            let error = Error::new(ErrorKind::NotFound, "the queue was deleted").with("queue", queue);
+            consumer.sink.cancelled(error);
+        }
+        self.remove_bindings(queue, &facts.bindings).await?;
+        self.queue_purge(queue).await
+    }
+
+    /// Counts the ready messages of a queue.
+    pub(crate) async fn len(&self, queue: &str) -> Result<u32> {
+        let lists: Vec<String> = self.keys.lists(queue).collect();
+        let answers = self.transaction(lists.len(), |out| {
+            for list in &lists {
+                command::command(out, &["LLEN", list]);
+            }
+        });
+        Ok(sum(answers.await?.iter()))
+    }
+
+    async fn exists(&self, queue: &str) -> Result<bool> {
+        let words: Vec<String> = std::iter::once("EXISTS".to_owned()).chain(self.keys.lists(queue)).collect();
+        let found = self.call(Repeat::Harmless, 1, |out| command::command(out, &words)).await?;
+        Ok(!matches!(found, Value::Int(0)))
+    }
+
+    async fn is_bound(&self, exchange: &str) -> Result<bool> {
+        let key = self.keys.binding(exchange);
+        let found = self.call(Repeat::Harmless, 1, |out| command::command(out, &["EXISTS", &key])).await?;
+        Ok(!matches!(found, Value::Int(0)))
+    }
+
+    /// Sends `count` commands as one transaction and returns their answers.
+    async fn transaction(&self, count: usize, write: impl FnOnce(&mut Vec<u8>)) -> Result<Vec<Value>> {
+        let replies = u32::try_from(count + 2).unwrap_or(u32::MAX);
+        let answer = self.call(Repeat::Harmless, replies, |out| {
+            command::command(out, &["MULTI"]);
+            write(out);
+            command::command(out, &["EXEC"]);
+        });
+        match answer.await? {
+            Value::Array(answers) => {
+                answers.iter().try_for_each(succeed)?;
+                Ok(answers)
+            }
+            other => Err(unexpected("EXEC", &other)),
+        }
+    }
+}
+
+fn succeed(answer: &Value) -> Result<()> {
+    match answer {
+        Value::ServerError(error) => Err(refusal(error)),
+        Value::Array(answers) => answers.iter().try_for_each(succeed),
+        _ => Ok(()),
+    }
+}
+
+fn sum<'a>(answers: impl Iterator<Item = &'a Value>) -> u32 {
+    let count = |answer: &Value| match answer {
+        Value::Int(count) => u32::try_from(*count).unwrap_or(u32::MAX),
+        _ => 0,
+    };
+    answers.map(count).fold(0, u32::saturating_add)
+}

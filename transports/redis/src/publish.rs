@@ -1,0 +1,394 @@
+//! Publishing: pipelined, in the order of the calls, answered when Redis has answered.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use kombu_core::method::BasicPublish;
+use kombu_core::reply::{self, ReplySender};
+use kombu_core::{
+    Confirm, Confirmation, Envelope, Error, ErrorKind, ExchangeKind, Outcome, Result, Returned, ShortStr,
+};
+use redis::Value;
+
+use crate::binding::{Table, Undeclared};
+use crate::channel_core::ChannelCore;
+use crate::connection::{Fate, closed, command, refusal, unexpected};
+use crate::envelope::{Prepared, list_priority};
+use crate::request::Request;
+use crate::session::Session;
+
+/// A publish on its way: who waits for what.
+pub(crate) struct Ticket {
+    sender: ReplySender<Result<Confirmation>>,
+    envelope: Arc<Envelope>,
+    mandatory: bool,
+    pub(crate) deadline: Option<Instant>,
+    size: usize,
+}
+
+/// A publish that waits for its routes, or behind one that does.
+pub(crate) struct Unrouted {
+    pub(crate) ticket: Ticket,
+    prepared: Prepared,
+    /// The read of the binding table it waits for; none for one that is only behind another.
+    pub(crate) read: Option<u64>,
+}
+
+/// A publish that was handed to the connection.
+pub(crate) struct Publishing {
+    ticket: Ticket,
+    destination: Destination,
+    is_repeated: bool,
+}
+
+/// Where a message goes.
+enum Destination {
+    /// Into one list per queue, with the queue's `x-expires`.
+    Lists(Vec<(String, ShortStr, Option<u64>)>),
+    /// To whoever listens to a channel.
+    Channel(String),
+}
+
+impl ChannelCore {
+    /// Queues a message for sending.
+    pub(crate) fn publish(self: &Arc<Self>, method: BasicPublish, envelope: Arc<Envelope>) -> Confirm {
+        if let Some(error) = self.closed_error() {
+            return Confirm::ready(Err(error.during("basic.publish").with_outcome(Outcome::NotSent)));
+        }
+        let session = &self.session;
+        let prepared = match Prepared::new(&envelope, session.options.body_encoding) {
+            Ok(prepared) => prepared,
+            Err(error) => return Confirm::ready(Err(error.during("basic.publish").with_outcome(Outcome::NotSent))),
+        };
+        let size = prepared.len(TAG_LENGTH);
+        if !session.backlog.add(size) {
+            let message = "too many publishes wait for the server";
+            let error = Error::new(ErrorKind::Overloaded, message).with("broker", &session.target.label);
+            return Confirm::ready(Err(error.during("basic.publish").with_outcome(Outcome::NotSent)));
+        }
+        let (sender, reply) = reply::channel();
+        let deadline = method.timeout.map(|timeout| kombu_deadline(session.handle.now(), timeout));
+        let ticket = Ticket { sender, mandatory: method.mandatory, deadline, size, envelope };
+        // Held until the publish has its place, so that calls from several threads keep one order.
+        let mut waiting = session.lock(&self.publishes);
+        let route = route_now(session, &ticket.envelope);
+        match route {
+            Some(destination) if waiting.is_empty() => submit(session, ticket, destination, &prepared),
+            Some(_) => waiting.push_back(Unrouted { ticket, prepared, read: None }),
+            None => {
+                let read = session.read_routes(&ticket.envelope.exchange, self);
+                waiting.push_back(Unrouted { ticket, prepared, read: Some(read) });
+            }
+        }
+        drop(waiting);
+        session.touch();
+        Confirm::reply(reply)
+    }
+
+    /// Sends on what waited for read `id` of a binding table, and what waited behind that.
+    pub(crate) fn handle_routes(self: &Arc<Self>, session: &Session, id: u64, table: &Result<Table>) {
+        let mut waiting = session.lock(&self.publishes);
+        let mut finished = Vec::new();
+        while waiting.front().is_some_and(|first| first.read.is_none_or(|read| read <= id)) {
+            // The line above found it.
+            let Some(Unrouted { ticket, prepared, .. }) = waiting.pop_front() else { break };
+            let destination = match route_now(session, &ticket.envelope) {
+                Some(destination) => Ok(Some(destination)),
+                None => match table {
+                    Ok(table) => route_by(session, &ticket.envelope, table),
+                    Err(error) => Err(error.duplicate()),
+                },
+            };
+            match destination {
+                Ok(Some(destination)) => submit(session, ticket, destination, &prepared),
+                Ok(None) => finished.push((ticket, None)),
+                Err(error) => finished.push((ticket, Some(error))),
+            }
+        }
+        drop(waiting);
+        for (ticket, error) in finished {
+            match error {
+                Some(error) => ticket.finish(session, Err(error.with_outcome(Outcome::NotSent))),
+                None => ticket.finish_unroutable(session),
+            }
+        }
+    }
+
+    /// Fails what waits for routes although its time has passed.
+    pub(crate) fn expire_publishes(&self, session: &Session, now: Instant) -> Option<Instant> {
+        let mut late = Vec::new();
+        let mut waiting = session.lock(&self.publishes);
+        let mut index = 0;
+        while index < waiting.len() {
+            if waiting[index].ticket.deadline.is_some_and(|deadline| deadline <= now) {
+                late.extend(waiting.remove(index));
+            } else {
+                index += 1;
+            }
+        }
+        let next = waiting.iter().filter_map(|publish| publish.ticket.deadline).min();
+        drop(waiting);
+        for Unrouted { ticket, .. } in late {
+            let error = Error::new(ErrorKind::Timeout, "not sent in time: the server does not answer");
+            ticket.finish(session, Err(error.with_outcome(Outcome::NotSent)));
+        }
+        next
+    }
+}
+
+/// Returns where a message goes if that needs no look at a binding table.
+fn route_now(session: &Session, envelope: &Envelope) -> Option<Destination> {
+    if envelope.exchange.is_empty() {
+        return Some(lists(session, envelope, std::slice::from_ref(&envelope.routing_key)));
+    }
+    match session.topology.exchange_kind(&envelope.exchange) {
+        Some(ExchangeKind::Fanout) => {
+            Some(Destination::Channel(session.keys.fanout_channel(&envelope.exchange, &envelope.routing_key)))
+        }
+        _ => None,
+    }
+}
+
+/// Returns where a message goes by a binding table, or `None` when it matches no queue.
+fn route_by(session: &Session, envelope: &Envelope, table: &Table) -> Result<Option<Destination>> {
+    let kind = session.topology.exchange_kind(&envelope.exchange);
+    if kind.is_none() && table.is_empty() {
+        let message = "the exchange is not declared and has no bindings";
+        return Err(Error::new(ErrorKind::NotFound, message).with("exchange", &envelope.exchange));
+    }
+    let mut queues = table.queues(kind.as_ref().ok_or(Undeclared), &envelope.routing_key)?;
+    if queues.is_empty()
+        && kind != Some(ExchangeKind::Topic)
+        && let Some(queue) = &session.options.deadletter_queue
+    {
+        if session.warnings.allows("deadletter_queue", session.handle.now()) {
+            tracing::warn!(exchange = %envelope.exchange, routing_key = %envelope.routing_key, %queue,
+                "no queue is bound with this key; the message goes to the dead-letter queue");
+        }
+        queues.push(queue.as_str().into());
+    }
+    Ok((!queues.is_empty()).then(|| lists(session, envelope, &queues)))
+}
+
+fn lists(session: &Session, envelope: &Envelope, queues: &[ShortStr]) -> Destination {
+    let priority = list_priority(envelope);
+    let list = |queue: &ShortStr| (session.keys.list_for(queue, priority), queue.clone(), session.topology.expires(queue));
+    Destination::Lists(queues.iter().map(list).collect())
+}
+
+fn submit(session: &Session, ticket: Ticket, destination: Destination, prepared: &Prepared) {
+    let mut text = Vec::new();
+    let replies = destination.replies(session);
+    let deadline = ticket.deadline;
+    destination.write(session, prepared, &mut text);
+    let publishing = Publishing { ticket, destination, is_repeated: false };
+    let request = Request::Publish(Box::new(publishing));
+    if let Err(request) = session.command.submit(request, replies, deadline, |out| out.extend_from_slice(&text))
+        && let Request::Publish(publishing) = *request
+    {
+        publishing.fail(session, false, &closed());
+    }
+}
+
+impl Destination {
+    /// Says whether the commands make one transaction.
+    fn is_transaction(&self) -> bool {
+        match self {
+            Destination::Lists(lists) => lists.len() != 1 || lists.iter().any(|(_, _, expires)| expires.is_some()),
+            Destination::Channel(_) => false,
+        }
+    }
+
+    fn replies(&self, session: &Session) -> u32 {
+        match self {
+            Destination::Lists(lists) if self.is_transaction() => {
+                let steps = session.keys.steps().len();
+                let commands: usize = lists.iter().map(|(_, _, expires)| 1 + expires.map_or(0, |_| steps)).sum();
+                u32::try_from(commands + 2).unwrap_or(u32::MAX)
+            }
+            _ => 1,
+        }
+    }
+
+    fn write(&self, session: &Session, prepared: &Prepared, out: &mut Vec<u8>) {
+        let is_transaction = self.is_transaction();
+        out.reserve(prepared.len(TAG_LENGTH) + 128);
+        if is_transaction {
+            command::command(out, &["MULTI"]);
+        }
+        let copy = |out: &mut Vec<u8>| {
+            let mut text = [0; TAG_LENGTH];
+            let tag: &str = uuid::Uuid::new_v4().hyphenated().encode_lower(&mut text);
+            command::word_of(out, prepared.len(TAG_LENGTH), |out| prepared.write(tag, out));
+        };
+        match self {
+            Destination::Channel(channel) => {
+                command::head(out, 3);
+                command::word(out, "PUBLISH");
+                command::word(out, channel);
+                copy(out);
+            }
+            Destination::Lists(lists) => {
+                for (list, queue, expires) in lists {
+                    command::head(out, 3);
+                    command::word(out, "LPUSH");
+                    command::word(out, list);
+                    copy(out);
+                    let Some(expires) = expires else { continue };
+                    for list in session.keys.lists(queue) {
+                        command::command(out, &["PEXPIRE", &list, &expires.to_string()]);
+                    }
+                }
+            }
+        }
+        if is_transaction {
+            command::command(out, &["EXEC"]);
+        }
+    }
+}
+
+impl Publishing {
+    /// Uses the server's answer.
+    pub(crate) fn handle_answer(self, session: &Session, value: Value) {
+        let queues = match (&self.destination, &value) {
+            (_, Value::ServerError(error)) => Err(refusal(error).with_outcome(Outcome::NotSent)),
+            (Destination::Lists(_), Value::Int(_)) => Ok(1),
+            (Destination::Lists(lists), Value::Array(answers)) => {
+                let refused = answers.iter().find_map(|answer| match answer {
+                    Value::ServerError(error) => Some(refusal(error)),
+                    _ => None,
+                });
+                match refused {
+                    None => Ok(lists.len()),
+                    // In a transaction the other queues have it all the same.
+                    Some(error) => Err(error.with_outcome(if lists.len() > 1 { Outcome::Unknown } else { Outcome::NotSent })),
+                }
+            }
+            (Destination::Channel(_), Value::Int(receivers)) => Ok(usize::try_from(*receivers).unwrap_or(0)),
+            (_, other) => Err(unexpected("publish", other).with_outcome(Outcome::Unknown)),
+        };
+        match queues {
+            Ok(0) => self.ticket.finish_unroutable(session),
+            Ok(queues) => {
+                let queues = Some(u32::try_from(queues).unwrap_or(u32::MAX));
+                self.ticket.finish(session, Ok(Confirmation::Confirmed { queues }));
+            }
+            Err(error) => self.ticket.finish(session, Err(error)),
+        }
+    }
+
+    /// Ends it without an answer.
+    pub(crate) fn fail(self, session: &Session, written: bool, error: &Error) {
+        let outcome = if written || self.is_repeated { Outcome::Unknown } else { Outcome::NotSent };
+        let error = match (error.kind(), outcome) {
+            (ErrorKind::Timeout, Outcome::NotSent) => Error::new(ErrorKind::Timeout, "not sent in time"),
+            (ErrorKind::ConnectionLost, _) => Error::new(ErrorKind::Timeout, "the connection was lost and no time is left"),
+            _ => error.duplicate(),
+        };
+        self.ticket.finish(session, Err(error.with("broker", &session.target.label).with_outcome(outcome)));
+    }
+
+    /// Writes it once more after its answer was lost, marked as a possible double.
+    pub(crate) fn write_again(&mut self, session: &Session) -> Fate {
+        let mut envelope = (*self.ticket.envelope).clone();
+        envelope.headers.table_mut().insert(REPUBLISHED, true);
+        let Ok(prepared) = Prepared::new(&envelope, session.options.body_encoding) else { return Fate::Drop };
+        let mut bytes = Vec::new();
+        self.destination.write(session, &prepared, &mut bytes);
+        self.is_repeated = true;
+        Fate::Replace(bytes, self.destination.replies(session))
+    }
+}
+
+impl Ticket {
+    fn finish(self, session: &Session, result: Result<Confirmation>) {
+        session.backlog.remove(self.size);
+        let envelope = self.envelope;
+        self.sender.send(result.map_err(|error| {
+            let error = error.during("basic.publish");
+            error.with("exchange", &envelope.exchange).with("routing_key", &envelope.routing_key)
+        }));
+    }
+
+    fn finish_unroutable(self, session: &Session) {
+        let confirmation = if self.mandatory {
+            let envelope = Arc::clone(&self.envelope);
+            Confirmation::Returned(Box::new(Returned { code: NO_ROUTE, text: "NO_ROUTE".into(), envelope }))
+        } else {
+            Confirmation::Confirmed { queues: Some(0) }
+        };
+        self.finish(session, Ok(confirmation));
+    }
+}
+
+/// How much waits to be published, over all channels of a connection.
+#[derive(Default)]
+pub(crate) struct Backlog {
+    bytes: AtomicUsize,
+    wakers: Mutex<Vec<Waker>>,
+}
+
+impl Backlog {
+    /// Counts a publish of `size` bytes; `false`, counting nothing, above the hard limit.
+    fn add(&self, size: usize) -> bool {
+        let before = self.bytes.fetch_add(size, Ordering::AcqRel);
+        let fits = before == 0 || before + size <= HARD_LIMIT;
+        if !fits {
+            self.bytes.fetch_sub(size, Ordering::AcqRel);
+        }
+        fits
+    }
+
+    fn remove(&self, size: usize) {
+        self.bytes.fetch_sub(size, Ordering::AcqRel);
+    }
+
+    /// Says whether a publish would be taken gladly; keeps the waker otherwise.
+    pub(crate) fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.bytes.load(Ordering::Acquire) < HIGH_WATER {
+            return Poll::Ready(());
+        }
+        {
+            // Nothing panics while the lock is held.
+            let mut wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
+            if !wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
+                wakers.push(cx.waker().clone());
+            }
+        }
+        // What fell below the mark before the waker was kept did not wake it.
+        if self.bytes.load(Ordering::Acquire) < HIGH_WATER { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// Wakes who waits, if there is room again.
+    pub(crate) fn wake(&self) {
+        if self.bytes.load(Ordering::Acquire) >= LOW_WATER {
+            return;
+        }
+        // As above.
+        let wakers = std::mem::take(&mut *self.wakers.lock().unwrap_or_else(PoisonError::into_inner));
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Wakes everybody, whatever the room: the connection is closed.
+    pub(crate) fn wake_all(&self) {
+        // As above.
+        let wakers = std::mem::take(&mut *self.wakers.lock().unwrap_or_else(PoisonError::into_inner));
+        wakers.into_iter().for_each(Waker::wake);
+    }
+}
+
+fn kombu_deadline(now: Instant, timeout: std::time::Duration) -> Instant {
+    // A time too far away to be written is as good as never.
+    now.checked_add(timeout).unwrap_or_else(|| now + std::time::Duration::from_secs(365 * 24 * 3600))
+}
+
+/// The header of a publish that was repeated because its answer was lost.
+pub(crate) const REPUBLISHED: &str = "x-republished";
+
+const TAG_LENGTH: usize = uuid::fmt::Hyphenated::LENGTH;
+const NO_ROUTE: u16 = 312;
+const HARD_LIMIT: usize = 64 * 1024 * 1024;
+const HIGH_WATER: usize = 4 * 1024 * 1024;
+const LOW_WATER: usize = 2 * 1024 * 1024;

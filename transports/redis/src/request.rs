@@ -1,0 +1,60 @@
+//! What may be under way on a connection.
+
+use bytes::Bytes;
+use kombu_core::reply::ReplySender;
+use kombu_core::{Result, ShortStr};
+use redis::Value;
+
+use crate::brpop::Waiting;
+use crate::publish::Publishing;
+use crate::settle::{Aside, Returning, Settling};
+use crate::take::{Popped, Taking};
+
+/// One request to the server, with what is needed to use its answer and to repeat it.
+pub(crate) enum Request {
+    /// Somebody waits for the answer itself.
+    Call(ReplySender<Result<Value>>, Repeat),
+    /// A publish.
+    Publish(Box<Publishing>),
+    /// The binding table of an exchange, for the publishes that wait for read number `id`.
+    Routes {
+        /// The exchange.
+        exchange: ShortStr,
+        /// The number of the read.
+        id: u64,
+    },
+    /// Messages are taken off lists.
+    Take(Box<Taking>),
+    /// What became of a take whose answer was lost is looked up.
+    Recover(Box<Taking>),
+    /// A message that a waiter popped is recorded.
+    Record(Box<Popped>),
+    /// Messages are forgotten.
+    Settle(Box<Settling>),
+    /// Messages are given back.
+    Return(Box<Returning>),
+    /// A message that cannot be read is moved away.
+    SetAside(Box<Aside>),
+    /// The blocking pop.
+    Brpop(Waiting),
+    /// The blocking pop is woken.
+    Unblock,
+    /// An element that was popped for nobody goes back.
+    GiveBack {
+        /// The list.
+        list: String,
+        /// The element.
+        text: Bytes,
+    },
+    /// Done without anybody waiting; the word is for the log.
+    Quiet(&'static str),
+}
+
+/// Whether a request may be sent again when its answer was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Repeat {
+    /// Sending it twice has the effect of sending it once.
+    Harmless,
+    /// It must not be sent twice.
+    Never,
+}

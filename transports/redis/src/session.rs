@@ -1,0 +1,398 @@
+//! One connection to a broker: its sockets, its channels, its poller, and what happens once per tick.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use kombu_core::hub::{HookId, Hub, HubHandle, Scheduled};
+use kombu_core::reply;
+use kombu_core::{Error, ErrorKind, Result};
+use redis::Value;
+
+use crate::channel_core::ChannelCore;
+use crate::connection::{Fate, Greeting, Link, LinkOwner, Role, Target, closed, command, refusal};
+use crate::envelope::Limits;
+use crate::keys::Keys;
+use crate::log_limit::LogLimit;
+use crate::multi_channel_poller::MultiChannelPoller;
+use crate::options::RedisOptions;
+use crate::publish::Backlog;
+use crate::request::{Repeat, Request};
+use crate::routes::Routes;
+use crate::scripts;
+use crate::sweep::Sweep;
+use crate::topology::Topology;
+
+/// What all parts of one broker connection share.
+pub(crate) struct Session {
+    pub(crate) options: RedisOptions,
+    pub(crate) keys: Keys,
+    pub(crate) limits: Limits,
+    pub(crate) topology: Arc<Topology>,
+    pub(crate) handle: HubHandle,
+    pub(crate) target: Arc<Target>,
+    /// The pipelined connection all commands go through.
+    pub(crate) command: Arc<Link>,
+    /// What the fields of our entries in `unacked` begin with.
+    pub(crate) consumer: String,
+    pub(crate) backlog: Backlog,
+    pub(crate) routes: Mutex<Routes>,
+    pub(crate) warnings: LogLimit,
+    pub(crate) sweep: Mutex<Sweep>,
+    poller: Mutex<MultiChannelPoller>,
+    channels: Mutex<HashMap<u64, Arc<ChannelCore>>>,
+    next_channel: AtomicU64,
+    next_field: AtomicU64,
+    greeting: Mutex<Greeting>,
+    dirty: AtomicBool,
+    closing: AtomicBool,
+    hooks: Mutex<Vec<HookId>>,
+    me: Weak<Session>,
+}
+
+impl Session {
+    /// Makes a session on `hub` that is not connected.
+    pub(crate) fn new(options: RedisOptions, target: Target, hub: &dyn Hub) -> Arc<Self> {
+        let target = Arc::new(target);
+        let keys = Keys::new(&options);
+        let broker = format!("{:?}/{}/{}", options.address, options.db, options.global_keyprefix);
+        let handle = hub.handle().io();
+        let session = Arc::new_cyclic(|me: &Weak<Session>| {
+            let owner: Weak<dyn LinkOwner> = me.clone();
+            Session {
+                limits: Limits::new(&options),
+                topology: Topology::of(&broker),
+                command: Link::new(Role::Command, Arc::clone(&target), handle.clone(), owner),
+                poller: Mutex::new(MultiChannelPoller::new(&options)),
+                consumer: uuid::Uuid::new_v4().simple().to_string(),
+                backlog: Backlog::default(),
+                routes: Mutex::default(),
+                warnings: LogLimit::default(),
+                sweep: Mutex::default(),
+                channels: Mutex::default(),
+                next_channel: AtomicU64::new(1),
+                next_field: AtomicU64::new(1),
+                greeting: Mutex::default(),
+                dirty: AtomicBool::new(false),
+                closing: AtomicBool::new(false),
+                hooks: Mutex::default(),
+                me: me.clone(),
+                options,
+                keys,
+                handle,
+                target,
+            }
+        });
+        session.register(hub);
+        session
+    }
+
+    fn register(self: &Arc<Self>, hub: &dyn Hub) {
+        let weak = Arc::downgrade(self);
+        let tick = hub.on_tick(Box::new(move |hub| {
+            if let Some(session) = weak.upgrade() {
+                session.on_tick(hub);
+            }
+        }));
+        self.lock(&self.hooks).push(tick);
+    }
+
+    /// Sees to it that the next tick looks at what was changed. From any thread; costs nothing if that is seen to already.
+    pub(crate) fn touch(&self) {
+        if self.dirty.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        if let Some(me) = self.me.upgrade() {
+            self.handle.schedule(me);
+        }
+    }
+
+    fn on_tick(self: &Arc<Self>, hub: &dyn Hub) {
+        if !self.dirty.swap(false, Ordering::AcqRel) {
+            return;
+        }
+        for channel in self.channels() {
+            channel.submit_settles(self);
+            channel.watch_publishes(self, hub);
+        }
+        let links = {
+            let mut poller = self.poller();
+            poller.on_poll_start(self, hub);
+            poller.links()
+        };
+        self.command.flush(hub);
+        for link in links {
+            link.flush(hub);
+        }
+    }
+
+    /// Sends one command and waits for its answer.
+    ///
+    /// # Errors
+    ///
+    /// What the server refuses, and `ConnectionLost` or `Closed`.
+    pub(crate) async fn call(&self, repeat: Repeat, replies: u32, write: impl FnOnce(&mut Vec<u8>)) -> Result<Value> {
+        let (sender, reply) = reply::channel();
+        self.command.submit(Request::Call(sender, repeat), replies, None, write).map_err(|_| closed())?;
+        self.touch();
+        match reply.await {
+            Some(Ok(Value::ServerError(error))) => Err(refusal(&error)),
+            Some(result) => result,
+            None => Err(closed()),
+        }
+    }
+
+    /// Sends a command nobody waits for; `what` names it in the log.
+    pub(crate) fn send_quietly(&self, what: &'static str, replies: u32, write: impl FnOnce(&mut Vec<u8>)) {
+        // A closed link has nobody to tell.
+        let _ = self.command.submit(Request::Quiet(what), replies, None, write);
+        self.touch();
+    }
+
+    /// Sends a request of the poller or a channel on the command connection. One that comes too late for it fails.
+    pub(crate) fn submit(&self, request: Request, replies: u32, deadline: Option<Instant>, write: impl FnOnce(&mut Vec<u8>)) {
+        if let Err(request) = self.command.submit(request, replies, deadline, write) {
+            let error = closed();
+            self.handle_failure_anywhere(*request, false, &error);
+        }
+        self.touch();
+    }
+
+    /// Takes `count` numbers for fields of `unacked`; returns the first.
+    pub(crate) fn take_fields(&self, count: u64) -> u64 {
+        self.next_field.fetch_add(count, Ordering::Relaxed)
+    }
+
+    /// Returns the field of `unacked` of number `number`.
+    pub(crate) fn field(&self, number: u64) -> String {
+        format!("{}:{number}", self.consumer)
+    }
+
+    /// Opens a channel.
+    pub(crate) fn open_channel(self: &Arc<Self>) -> Arc<ChannelCore> {
+        let id = self.next_channel.fetch_add(1, Ordering::Relaxed);
+        let channel = Arc::new(ChannelCore::new(id, Arc::clone(self)));
+        self.lock(&self.channels).insert(id, Arc::clone(&channel));
+        channel
+    }
+
+    /// Forgets a channel.
+    pub(crate) fn forget_channel(&self, id: u64) {
+        let forgotten = self.lock(&self.channels).remove(&id);
+        drop(forgotten);
+    }
+
+    /// Returns the open channels.
+    pub(crate) fn channels(&self) -> Vec<Arc<ChannelCore>> {
+        self.lock(&self.channels).values().cloned().collect()
+    }
+
+    /// Returns the poller. Only on the hub's thread, and never while user code runs.
+    pub(crate) fn poller(&self) -> MutexGuard<'_, MultiChannelPoller> {
+        self.lock(&self.poller)
+    }
+
+    /// Returns what the server told about itself.
+    pub(crate) fn greeting(&self) -> Greeting {
+        self.lock(&self.greeting).clone()
+    }
+
+    /// Notes that the session is about to close: nothing new is taken.
+    pub(crate) fn begin_closing(&self) -> bool {
+        !self.closing.swap(true, Ordering::AcqRel)
+    }
+
+    /// Says whether the session is about to close, or closed.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    /// Closes the sockets and leaves the hub.
+    pub(crate) fn leave(self: &Arc<Self>, hub: &dyn Hub) {
+        for hook in std::mem::take(&mut *self.lock(&self.hooks)) {
+            hub.remove_hook(hook);
+        }
+        self.lock(&self.sweep).stop();
+        let links = self.poller().close();
+        for link in links {
+            link.close(hub);
+        }
+        self.command.close(hub);
+    }
+
+    /// Says whether the command connection stands.
+    pub(crate) fn is_up(&self) -> bool {
+        self.command.is_up()
+    }
+
+    /// Waits until nothing is taken any more and everything sent is answered.
+    pub(crate) async fn quiesce(&self) {
+        loop {
+            let answered = self.call(Repeat::Harmless, 1, |out| command::command(out, &["PING"])).await;
+            if answered.is_err() || self.poller().is_idle() {
+                break;
+            }
+            self.handle.sleep(QUIESCE_INTERVAL).await;
+        }
+        // What the last pop brought goes back before this is answered.
+        let _ = self.call(Repeat::Harmless, 1, |out| command::command(out, &["PING"])).await;
+    }
+
+    /// Locks one of the session's parts.
+    pub(crate) fn lock<'a, T>(&self, part: &'a Mutex<T>) -> MutexGuard<'a, T> {
+        // Nothing panics while a lock is held; a poisoned part is as good as any.
+        part.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns this session.
+    pub(crate) fn me(&self) -> Option<Arc<Session>> {
+        self.me.upgrade()
+    }
+
+    /// Ends a request without an answer.
+    pub(crate) fn handle_failure_anywhere(&self, request: Request, written: bool, error: &Error) {
+        match request {
+            Request::Call(sender, _) => sender.send(Err(error.duplicate())),
+            Request::Publish(publishing) => publishing.fail(self, written, error),
+            Request::Routes { id, .. } => self.handle_lost_routes(id, error),
+            Request::Take(taking) | Request::Recover(taking) => self.handle_lost_take(*taking, error),
+            Request::Settle(settling) => settling.finish(self, Err(error.duplicate()), Vec::new()),
+            Request::Return(returning) => returning.finish(self, Err(error.duplicate()), Vec::new()),
+            Request::SetAside(aside) => aside.finish(self, Err(error.duplicate())),
+            Request::Brpop(_) => self.poller().handle_lost_waiter(),
+            Request::Record(_) | Request::GiveBack { .. } => {
+                tracing::error!(broker = %self.target.label, %error, "a popped message could not be recorded");
+            }
+            Request::Unblock | Request::Quiet(_) => {}
+        }
+    }
+
+    /// Loads the scripts, which the server has lost, and sends the request again.
+    fn load_scripts_for(self: &Arc<Self>, request: Request) {
+        for script in scripts::all() {
+            self.send_quietly("SCRIPT LOAD", 1, |out| script.load().write_packed_command(out));
+        }
+        let bytes = match &request {
+            Request::Take(taking) => taking.to_bytes(self),
+            Request::Record(popped) => popped.to_bytes(self),
+            Request::Settle(settling) => settling.to_bytes(self),
+            Request::Return(returning) => returning.to_bytes(self),
+            Request::SetAside(aside) => aside.to_bytes(self),
+            _ => return,
+        };
+        self.submit(request, 1, None, |out| out.extend_from_slice(&bytes));
+    }
+
+    fn handle_refused_quietly(&self, what: &'static str, value: &Value) {
+        if let Value::ServerError(error) = value
+            && self.warnings.allows(what, self.handle.now())
+        {
+            let error = refusal(error);
+            tracing::warn!(broker = %self.target.label, %error, "{what} failed");
+        }
+    }
+}
+
+/// A tick is all that is asked for: the hook does the work, once, after whatever else the tick brings.
+impl Scheduled for Session {
+    fn run(self: Arc<Self>, _hub: &dyn Hub) {}
+}
+
+impl LinkOwner for Session {
+    fn handle_up(&self, hub: &dyn Hub, link: &Arc<Link>, greeting: &Greeting) {
+        let Some(me) = self.me() else { return };
+        match link.role() {
+            Role::Command => {
+                *self.lock(&self.greeting) = greeting.clone();
+                for channel in self.channels() {
+                    channel.report_disturbed(None);
+                }
+            }
+            role => self.poller().handle_up(&me, hub, role, greeting),
+        }
+        self.touch();
+    }
+
+    fn handle_down(&self, _hub: &dyn Hub, link: &Arc<Link>, error: &Error, retrying: bool) {
+        if retrying && self.warnings.allows("connection lost", self.handle.now()) {
+            tracing::warn!(broker = %self.target.label, role = ?link.role(), %error, "connection lost, trying again");
+        }
+        if link.role() == Role::Command && retrying {
+            for channel in self.channels() {
+                channel.report_disturbed(Some(error));
+            }
+        }
+        if link.role() != Role::Command {
+            self.poller().handle_down(link.role());
+        }
+    }
+
+    fn handle_answer(&self, hub: &dyn Hub, _link: &Arc<Link>, request: Request, value: Value) {
+        let Some(me) = self.me() else { return };
+        match request {
+            Request::Call(sender, _) => sender.send(Ok(value)),
+            Request::Publish(publishing) => publishing.handle_answer(self, value),
+            Request::Routes { exchange, id } => self.handle_routes(&exchange, id, value),
+            request if is_unknown_script(&value) => me.load_scripts_for(request),
+            Request::Take(taking) => me.handle_taken(hub, *taking, value),
+            Request::Recover(taking) => me.handle_recovered(*taking, value),
+            Request::Record(popped) => me.handle_recorded(*popped, value),
+            Request::Settle(settling) => settling.handle_answer(self, value),
+            Request::Return(returning) => returning.handle_answer(self, value),
+            Request::SetAside(aside) => aside.handle_answer(self, value),
+            Request::Brpop(waiting) => me.handle_popped(hub, waiting, value),
+            Request::Unblock => self.poller().handle_unblocked(&value),
+            Request::GiveBack { .. } => self.handle_refused_quietly("giving a message back", &value),
+            Request::Quiet(what) => self.handle_refused_quietly(what, &value),
+        }
+    }
+
+    fn handle_push(&self, hub: &dyn Hub, link: &Arc<Link>, value: Value) {
+        let Some(me) = self.me() else { return };
+        if link.role() == Role::Listener {
+            me.on_readable(hub, value);
+        }
+    }
+
+    fn handle_failure(&self, _hub: &dyn Hub, request: Request, written: bool, error: &Error) {
+        self.handle_failure_anywhere(request, written, error);
+    }
+
+    fn handle_batch_end(&self, _hub: &dyn Hub) {
+        self.backlog.wake();
+        self.touch();
+    }
+
+    fn decide(&self, request: &mut Request, written: bool, deadline: Option<Instant>, now: Instant) -> Fate {
+        let is_late = deadline.is_some_and(|deadline| deadline <= now);
+        match request {
+            Request::Call(sender, _) if sender.is_abandoned() && !written => Fate::Drop,
+            Request::Call(_, Repeat::Never) if written => Fate::Drop,
+            Request::Publish(_) if is_late => Fate::Drop,
+            Request::Publish(publishing) if written => publishing.write_again(self),
+            Request::Take(taking) if written && taking.is_lost_with_its_answer() => Fate::Drop,
+            Request::Take(taking) if written => {
+                let bytes = taking.write_recovery(self);
+                let taking = std::mem::take(&mut **taking);
+                *request = Request::Recover(Box::new(taking));
+                Fate::Replace(bytes, 1)
+            }
+            Request::Brpop(_) | Request::Unblock => Fate::Drop,
+            _ => Fate::Keep,
+        }
+    }
+}
+
+fn is_unknown_script(value: &Value) -> bool {
+    matches!(value, Value::ServerError(error) if error.code() == "NOSCRIPT")
+}
+
+/// How often a closing session looks whether the waiter has come back.
+const QUIESCE_INTERVAL: Duration = Duration::from_millis(5);
+
+/// The error of what is asked of a session that is closing.
+#[cold]
+pub(crate) fn is_closed(what: &'static str) -> Error {
+    Error::new(ErrorKind::Closed, format!("the {what} is closed"))
+}

@@ -1,0 +1,249 @@
+//! Forgetting messages and giving them back: all of a tick in one command.
+
+use std::sync::Arc;
+
+use kombu_core::answer::AnswerBatch;
+use kombu_core::{Error, ErrorKind, Result, Settled, ShortStr};
+use redis::Value;
+
+use crate::channel_core::ChannelCore;
+use crate::connection::refusal;
+use crate::request::Request;
+use crate::scripts::{Ack, GivenBack, Requeue, Requeued, SetAside};
+use crate::session::Session;
+
+/// The settles of a channel since the last tick.
+#[derive(Default)]
+pub(crate) struct Pending {
+    forget: Vec<Batch<u64>>,
+    give_back: Vec<Batch<(u64, Arc<str>)>>,
+    asides: Vec<Aside>,
+}
+
+struct Batch<T> {
+    items: Vec<T>,
+    answers: Arc<AnswerBatch<()>>,
+}
+
+impl<T> Batch<T> {
+    /// Adds to the last batch, or to a new one when that is full: one batch is one command.
+    fn add(batches: &mut Vec<Batch<T>>, item: T) -> Settled {
+        if batches.last().is_none_or(|batch| batch.items.len() >= Ack::MAX_TAGS) {
+            batches.push(Batch { items: Vec::new(), answers: AnswerBatch::new() });
+        }
+        // The lines above saw to it that there is one.
+        let Some(batch) = batches.last_mut() else { return Settled::ready(Ok(())) };
+        let index = u32::try_from(batch.items.len()).unwrap_or(u32::MAX);
+        batch.items.push(item);
+        batch.answers.answer(index)
+    }
+}
+
+impl Pending {
+    /// Adds a message to be forgotten.
+    pub(crate) fn forget(&mut self, number: u64) -> Settled {
+        Batch::add(&mut self.forget, number)
+    }
+
+    /// Adds a message to be given back to `list`.
+    pub(crate) fn give_back(&mut self, number: u64, list: Arc<str>) -> Settled {
+        Batch::add(&mut self.give_back, (number, list))
+    }
+
+    /// Adds a message to be moved to the malformed list of `queue`.
+    pub(crate) fn set_aside(&mut self, number: u64, queue: ShortStr, reason: String) -> Settled {
+        let answers = AnswerBatch::new();
+        let answer = answers.answer(0);
+        self.asides.push(Aside { number, queue, reason, answers: Some(answers), channel: None });
+        answer
+    }
+
+    /// Sends what has gathered.
+    pub(crate) fn submit(self, session: &Session, channel: &Arc<ChannelCore>) {
+        for Batch { items: numbers, answers } in self.forget {
+            let settling = Settling { numbers, answers, channel: Arc::clone(channel) };
+            let bytes = settling.to_bytes(session);
+            session.submit(Request::Settle(Box::new(settling)), 1, None, |out| out.extend_from_slice(&bytes));
+        }
+        for Batch { items, answers } in self.give_back {
+            let returning = Returning { items, delivered: true, answers: Some(answers), channel: Some(Arc::clone(channel)) };
+            returning.submit(session);
+        }
+        for aside in self.asides {
+            Aside { channel: Some(Arc::clone(channel)), ..aside }.submit(session);
+        }
+    }
+}
+
+/// Messages that are being forgotten.
+pub(crate) struct Settling {
+    numbers: Vec<u64>,
+    answers: Arc<AnswerBatch<()>>,
+    channel: Arc<ChannelCore>,
+}
+
+impl Settling {
+    pub(crate) fn to_bytes(&self, session: &Session) -> Vec<u8> {
+        let tags: Vec<String> = self.numbers.iter().map(|number| session.field(*number)).collect();
+        Ack { keys: &session.keys, tags: &tags }.command().get_packed_command()
+    }
+
+    pub(crate) fn handle_answer(self, session: &Session, value: Value) {
+        match read(value, Ack::read) {
+            Ok(gone) => {
+                let failed = gone.into_iter().map(|index| (index, lease_lost("ack"))).collect();
+                self.finish(session, Ok(()), failed);
+            }
+            Err(error) => self.finish(session, Err(error), Vec::new()),
+        }
+    }
+
+    /// Answers everybody who settled.
+    pub(crate) fn finish(self, session: &Session, result: Result<()>, failed: Vec<(usize, Error)>) {
+        finish(session, Some(&self.channel), Some(&self.answers), result, failed);
+    }
+}
+
+/// Messages that are being given back.
+pub(crate) struct Returning {
+    /// Numbers and lists, in the order of delivery.
+    pub(crate) items: Vec<(u64, Arc<str>)>,
+    /// Whether the application had them.
+    pub(crate) delivered: bool,
+    pub(crate) answers: Option<Arc<AnswerBatch<()>>>,
+    pub(crate) channel: Option<Arc<ChannelCore>>,
+}
+
+impl Returning {
+    /// Sends it.
+    pub(crate) fn submit(self, session: &Session) {
+        if self.items.is_empty() {
+            return self.finish(session, Ok(()), Vec::new());
+        }
+        let bytes = self.to_bytes(session);
+        session.submit(Request::Return(Box::new(self)), 1, None, |out| out.extend_from_slice(&bytes));
+    }
+
+    /// The indexes of the items in the order of the command: the one to be served last first.
+    fn order(&self) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.items.len()).collect();
+        order.sort_by_key(|index| std::cmp::Reverse(self.items[*index].0));
+        order
+    }
+
+    pub(crate) fn to_bytes(&self, session: &Session) -> Vec<u8> {
+        let order = self.order();
+        let tags: Vec<String> = order.iter().map(|index| session.field(self.items[*index].0)).collect();
+        let messages: Vec<GivenBack<'_>> = order
+            .iter()
+            .zip(&tags)
+            .map(|(index, tag)| GivenBack::new(tag, &self.items[*index].1, self.delivered))
+            .collect();
+        let requeue = Requeue { keys: &session.keys, not_after: None, messages: &messages };
+        // Each message has a list, so the command can be made.
+        requeue.command().map(|command| command.get_packed_command()).unwrap_or_default()
+    }
+
+    pub(crate) fn handle_answer(self, session: &Session, value: Value) {
+        let order = self.order();
+        match read(value, Requeue::read) {
+            Ok(outcomes) => {
+                let failed = order.into_iter().zip(outcomes).filter_map(|(index, outcome)| {
+                    let error = match outcome {
+                        Requeued::Done | Requeued::Fresh => return None,
+                        Requeued::Gone => lease_lost("reject"),
+                        Requeued::Malformed => Error::new(ErrorKind::Decode, "what was delivered is no message any more"),
+                        Requeued::Refused => Error::new(ErrorKind::PreconditionFailed, "the queue takes no messages"),
+                    };
+                    Some((index, error))
+                });
+                let failed = failed.collect();
+                self.finish(session, Ok(()), failed);
+            }
+            Err(error) => self.finish(session, Err(error), Vec::new()),
+        }
+    }
+
+    /// Answers everybody who gave something back.
+    pub(crate) fn finish(self, session: &Session, result: Result<()>, failed: Vec<(usize, Error)>) {
+        finish(session, self.channel.as_ref(), self.answers.as_ref(), result, failed);
+    }
+}
+
+/// A message that is being moved to a list of malformed elements.
+pub(crate) struct Aside {
+    pub(crate) number: u64,
+    pub(crate) queue: ShortStr,
+    pub(crate) reason: String,
+    pub(crate) answers: Option<Arc<AnswerBatch<()>>>,
+    pub(crate) channel: Option<Arc<ChannelCore>>,
+}
+
+impl Aside {
+    /// Sends it.
+    pub(crate) fn submit(self, session: &Session) {
+        let bytes = self.to_bytes(session);
+        session.submit(Request::SetAside(Box::new(self)), 1, None, |out| out.extend_from_slice(&bytes));
+    }
+
+    pub(crate) fn to_bytes(&self, session: &Session) -> Vec<u8> {
+        let tag = session.field(self.number);
+        let aside = SetAside { keys: &session.keys, tag: &tag, queue: &self.queue, reason: &self.reason };
+        // Text can always be written as JSON.
+        aside.command().map(|command| command.get_packed_command()).unwrap_or_default()
+    }
+
+    pub(crate) fn handle_answer(self, session: &Session, value: Value) {
+        match read(value, SetAside::read) {
+            Ok(true) => self.finish(session, Ok(())),
+            Ok(false) => self.finish(session, Err(lease_lost("set_aside"))),
+            Err(error) => self.finish(session, Err(error)),
+        }
+    }
+
+    /// Answers whoever set it aside.
+    pub(crate) fn finish(self, session: &Session, result: Result<()>) {
+        finish(session, self.channel.as_ref(), self.answers.as_ref(), result, Vec::new());
+    }
+}
+
+fn read<T>(value: Value, read: impl FnOnce(Value) -> Result<T>) -> Result<T> {
+    match &value {
+        Value::ServerError(error) => Err(refusal(error)),
+        _ => read(value),
+    }
+}
+
+fn finish(
+    session: &Session,
+    channel: Option<&Arc<ChannelCore>>,
+    answers: Option<&Arc<AnswerBatch<()>>>,
+    result: Result<()>,
+    failed: Vec<(usize, Error)>,
+) {
+    let reported = match &result {
+        Err(error) => Some(error.duplicate()),
+        Ok(()) => failed.first().map(|(_, error)| error.duplicate()),
+    };
+    if let Some(answers) = answers {
+        let number = |index: usize| u32::try_from(index).unwrap_or(u32::MAX);
+        answers.finish(result, failed.into_iter().map(|(index, error)| (number(index), error)).collect());
+    }
+    let Some(error) = reported else { return };
+    if error.kind() == ErrorKind::Closed {
+        return;
+    }
+    match channel {
+        Some(channel) => channel.report_settle_failed(error),
+        None if session.warnings.allows("settle", session.handle.now()) => {
+            tracing::warn!(broker = %session.target.label, %error, "a message could not be given back");
+        }
+        None => {}
+    }
+}
+
+#[cold]
+fn lease_lost(operation: &'static str) -> Error {
+    let message = "the message was given to somebody else meanwhile: it was unsettled for longer than the visibility timeout";
+    Error::new(ErrorKind::LeaseLost, message).during(operation)
+}

@@ -1,0 +1,259 @@
+//! What this process declared on one broker.
+//!
+//! Redis keeps no record of an exchange, nor of an empty queue. As in Kombu, each process remembers what it declared; here
+//! all connections of the process to one database remember it together, for as long as one of them lives.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use kombu_core::method::{ExchangeDeclare, QueueDeclare};
+use kombu_core::{Error, ErrorKind, ExchangeKind, Result, ShortStr, Value};
+
+/// The declarations of this process on one broker.
+#[derive(Default)]
+pub(crate) struct Topology(Mutex<Declared>);
+
+#[derive(Default)]
+struct Declared {
+    exchanges: HashMap<ShortStr, ExchangeDeclare>,
+    queues: HashMap<ShortStr, QueueFacts>,
+}
+
+/// What is known of a queue.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct QueueFacts {
+    /// `x-expires`, in milliseconds.
+    pub(crate) expires: Option<u64>,
+    /// It goes when its last consumer goes.
+    pub(crate) auto_delete: bool,
+    /// It goes with its connection.
+    pub(crate) exclusive: bool,
+    /// The exchanges and keys it is bound with.
+    pub(crate) bindings: Vec<(ShortStr, ShortStr)>,
+    /// How many consumers this process has on it.
+    pub(crate) consumers: u32,
+    /// Whether one of them asked to be the only one.
+    pub(crate) is_exclusively_consumed: bool,
+}
+
+impl Topology {
+    /// Returns the declarations of this process on the broker called `broker`.
+    pub(crate) fn of(broker: &str) -> Arc<Self> {
+        static ALL: Mutex<Vec<(String, Weak<Topology>)>> = Mutex::new(Vec::new());
+        // Nothing panics while the lock is held.
+        let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|(_, topology)| topology.strong_count() > 0);
+        if let Some(found) = all.iter().find(|(name, _)| name == broker).and_then(|(_, topology)| topology.upgrade()) {
+            return found;
+        }
+        let topology = Arc::new(Topology::default());
+        all.push((broker.to_owned(), Arc::downgrade(&topology)));
+        topology
+    }
+
+    /// Notes an exchange.
+    ///
+    /// # Errors
+    ///
+    /// `PreconditionFailed` when it was declared with other properties.
+    pub(crate) fn declare_exchange(&self, method: &ExchangeDeclare) -> Result<()> {
+        let mut declared = self.lock();
+        let Some(known) = declared.exchanges.get(&method.exchange) else {
+            declared.exchanges.insert(method.exchange.clone(), method.clone());
+            return Ok(());
+        };
+        let difference = if known.kind != method.kind {
+            Some(("kind", known.kind.to_string(), method.kind.to_string()))
+        } else if known.durable != method.durable {
+            Some(("durable", known.durable.to_string(), method.durable.to_string()))
+        } else if known.auto_delete != method.auto_delete {
+            Some(("auto_delete", known.auto_delete.to_string(), method.auto_delete.to_string()))
+        } else if known.arguments != method.arguments {
+            Some(("arguments", format!("{:?}", known.arguments), format!("{:?}", method.arguments)))
+        } else {
+            None
+        };
+        match difference {
+            None => Ok(()),
+            Some((what, was, wanted)) => {
+                let message = format!("the exchange exists with {what} `{was}`, not `{wanted}`");
+                Err(Error::new(ErrorKind::PreconditionFailed, message).with("exchange", &method.exchange))
+            }
+        }
+    }
+
+    /// Returns the kind of an exchange this process declared.
+    pub(crate) fn exchange_kind(&self, exchange: &str) -> Option<ExchangeKind> {
+        self.lock().exchanges.get(exchange).map(|known| known.kind.clone())
+    }
+
+    /// Says whether this process declared an exchange.
+    pub(crate) fn has_exchange(&self, exchange: &str) -> bool {
+        self.lock().exchanges.contains_key(exchange)
+    }
+
+    /// Forgets an exchange and the bindings to it.
+    pub(crate) fn forget_exchange(&self, exchange: &str) {
+        let mut declared = self.lock();
+        declared.exchanges.remove(exchange);
+        for facts in declared.queues.values_mut() {
+            facts.bindings.retain(|(bound, _)| bound != exchange);
+        }
+    }
+
+    /// Notes a queue.
+    pub(crate) fn declare_queue(&self, queue: &ShortStr, method: &QueueDeclare) {
+        let expires = method.arguments.get("x-expires").and_then(whole).filter(|expires| *expires > 0);
+        let mut declared = self.lock();
+        let facts = declared.queues.entry(queue.clone()).or_default();
+        facts.expires = expires;
+        facts.auto_delete = method.auto_delete;
+        facts.exclusive = method.exclusive;
+    }
+
+    /// Returns what is known of a queue this process declared, bound or consumes.
+    pub(crate) fn queue(&self, queue: &str) -> Option<QueueFacts> {
+        self.lock().queues.get(queue).cloned()
+    }
+
+    /// Returns `x-expires` of a queue, in milliseconds.
+    pub(crate) fn expires(&self, queue: &str) -> Option<u64> {
+        self.lock().queues.get(queue)?.expires
+    }
+
+    /// Forgets a queue and returns what was known of it.
+    pub(crate) fn forget_queue(&self, queue: &str) -> QueueFacts {
+        self.lock().queues.remove(queue).unwrap_or_default()
+    }
+
+    /// Notes a binding.
+    pub(crate) fn bind(&self, queue: &ShortStr, exchange: &ShortStr, routing_key: &ShortStr) {
+        let binding = (exchange.clone(), routing_key.clone());
+        let mut declared = self.lock();
+        let facts = declared.queues.entry(queue.clone()).or_default();
+        if !facts.bindings.contains(&binding) {
+            facts.bindings.push(binding);
+        }
+    }
+
+    /// Forgets a binding.
+    pub(crate) fn unbind(&self, queue: &str, exchange: &str, routing_key: &str) {
+        if let Some(facts) = self.lock().queues.get_mut(queue) {
+            facts.bindings.retain(|(bound, key)| !(bound == exchange && key == routing_key));
+        }
+    }
+
+    /// Returns the queues bound to an exchange, with the keys.
+    pub(crate) fn bindings_of(&self, exchange: &str) -> Vec<(ShortStr, ShortStr)> {
+        let declared = self.lock();
+        let mut found = Vec::new();
+        for (queue, facts) in &declared.queues {
+            let keys = facts.bindings.iter().filter(|(bound, _)| bound == exchange).map(|(_, key)| key);
+            found.extend(keys.map(|key| (queue.clone(), key.clone())));
+        }
+        found
+    }
+
+    /// Returns the fanout exchanges a queue is bound to, with the binding keys.
+    pub(crate) fn fanouts_of(&self, queue: &str) -> Vec<(ShortStr, ShortStr)> {
+        let declared = self.lock();
+        let is_fanout = |exchange: &ShortStr| {
+            declared.exchanges.get(exchange).is_some_and(|known| known.kind == ExchangeKind::Fanout)
+        };
+        let bindings = declared.queues.get(queue).map(|facts| facts.bindings.as_slice()).unwrap_or_default();
+        bindings.iter().filter(|(exchange, _)| is_fanout(exchange)).cloned().collect()
+    }
+
+    /// Notes a consumer.
+    ///
+    /// # Errors
+    ///
+    /// `AccessRefused` when a consumer of this process is alone on the queue, or this one wants to be and is not.
+    pub(crate) fn add_consumer(&self, queue: &ShortStr, exclusive: bool) -> Result<()> {
+        let mut declared = self.lock();
+        let facts = declared.queues.entry(queue.clone()).or_default();
+        if facts.is_exclusively_consumed || (exclusive && facts.consumers > 0) {
+            let message = "another consumer has the queue, and one of them wants it exclusively";
+            return Err(Error::new(ErrorKind::AccessRefused, message).with("queue", queue));
+        }
+        facts.consumers += 1;
+        facts.is_exclusively_consumed = exclusive;
+        Ok(())
+    }
+
+    /// Forgets a consumer; says whether the queue goes with it.
+    pub(crate) fn remove_consumer(&self, queue: &str) -> bool {
+        let mut declared = self.lock();
+        let Some(facts) = declared.queues.get_mut(queue) else { return false };
+        facts.consumers = facts.consumers.saturating_sub(1);
+        if facts.consumers > 0 {
+            return false;
+        }
+        facts.is_exclusively_consumed = false;
+        facts.auto_delete
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Declared> {
+        // Nothing panics while the lock is held; a poisoned table is as good as any.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Reads a whole number, also from text, as Kombu takes `x-expires`.
+fn whole(value: &Value) -> Option<u64> {
+    match value.as_str() {
+        Some(text) => text.trim().parse().ok(),
+        None => value.as_u64(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kombu_core::FieldTable;
+
+    use super::*;
+
+    fn exchange(kind: ExchangeKind) -> ExchangeDeclare {
+        ExchangeDeclare {
+            exchange: "e".into(),
+            kind,
+            passive: false,
+            durable: true,
+            auto_delete: false,
+            internal: false,
+            arguments: FieldTable::new(),
+        }
+    }
+
+    #[test]
+    fn an_exchange_declared_otherwise_is_refused() {
+        let topology = Topology::default();
+        topology.declare_exchange(&exchange(ExchangeKind::Direct)).unwrap();
+        topology.declare_exchange(&exchange(ExchangeKind::Direct)).unwrap();
+        let error = topology.declare_exchange(&exchange(ExchangeKind::Topic)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::PreconditionFailed);
+        topology.forget_exchange("e");
+        topology.declare_exchange(&exchange(ExchangeKind::Topic)).unwrap();
+    }
+
+    #[test]
+    fn connections_to_one_broker_share_it_while_one_lives() {
+        let one = Topology::of("test-shared");
+        one.declare_exchange(&exchange(ExchangeKind::Fanout)).unwrap();
+        assert!(Topology::of("test-shared").has_exchange("e"));
+        assert!(!Topology::of("test-other").has_exchange("e"));
+        drop(one);
+        assert!(!Topology::of("test-shared").has_exchange("e"));
+    }
+
+    #[test]
+    fn an_exclusive_consumer_is_alone() {
+        let topology = Topology::default();
+        let queue = ShortStr::from("q");
+        topology.add_consumer(&queue, true).unwrap();
+        assert_eq!(topology.add_consumer(&queue, false).unwrap_err().kind(), ErrorKind::AccessRefused);
+        topology.remove_consumer("q");
+        topology.add_consumer(&queue, false).unwrap();
+        assert_eq!(topology.add_consumer(&queue, true).unwrap_err().kind(), ErrorKind::AccessRefused);
+    }
+}

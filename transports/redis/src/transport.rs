@@ -1,0 +1,174 @@
+//! The transport: one broker connection.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use kombu_core::hub::Hub;
+use kombu_core::{
+    Capabilities, Channel, Error, ErrorKind, Ordering, Priority, PriorityOrder, Result, Support, Transport,
+    TransportConfig, TransportEntry, registry, reply,
+};
+
+use crate::channel::{CLOSE_PATIENCE, RedisChannel, within};
+use crate::connection::{Greeting, Target};
+use crate::options::RedisOptions;
+use crate::session::Session;
+
+/// The registry's entry of this transport.
+pub(crate) const ENTRY: TransportEntry = TransportEntry {
+    name: "redis",
+    schemes: &["redis", "redis+socket", "rediss", "sentinel"],
+    description: "Redis 6.2 or later, sharing queues with Python Kombu 5.7",
+    make,
+};
+
+kombu_core::register_transport!(ENTRY);
+
+/// Offers this transport to the registry; for static libraries, where linked entries get lost.
+pub fn register() {
+    registry::register(ENTRY);
+}
+
+fn make(config: TransportConfig) -> Result<Arc<dyn Transport>> {
+    let options = RedisOptions::new(&config)?;
+    let target = Target::new(&options, &config.url);
+    let capabilities = Arc::new(capabilities(&options));
+    Ok(Arc::new(RedisTransport { prepared: Mutex::new(Some((options, target))), session: Mutex::new(None), capabilities }))
+}
+
+struct RedisTransport {
+    /// What a session is made from, until it is.
+    prepared: Mutex<Option<(RedisOptions, Target)>>,
+    session: Mutex<Option<Arc<Session>>>,
+    capabilities: Arc<Capabilities>,
+}
+
+impl RedisTransport {
+    fn session(&self) -> Result<Arc<Session>> {
+        lock(&self.session).clone().ok_or_else(|| {
+            Error::new(ErrorKind::InvalidState, "the transport is not attached to a hub: call register_with_event_loop first")
+        })
+    }
+}
+
+#[async_trait]
+impl Transport for RedisTransport {
+    fn capabilities(&self) -> Arc<Capabilities> {
+        Arc::clone(&self.capabilities)
+    }
+
+    fn register_with_event_loop(&self, hub: &dyn Hub) -> Result<()> {
+        let Some((options, target)) = lock(&self.prepared).take() else {
+            return Err(Error::new(ErrorKind::InvalidState, "the transport is attached to a hub already"));
+        };
+        *lock(&self.session) = Some(Session::new(options, target, hub.io()));
+        Ok(())
+    }
+
+    async fn connect(&self) -> Result<()> {
+        let session = self.session()?;
+        let (sender, opened) = reply::channel();
+        let opening = Arc::clone(&session);
+        session.handle.call_soon(move |hub| sender.send(opening.command.open(hub)));
+        let opened = match opened.await {
+            Some(opened) => opened.await,
+            None => None,
+        };
+        let greeting = opened.unwrap_or_else(|| Err(crate::connection::closed()))?;
+        check_version(&greeting)?;
+        session.start_sweeping();
+        Ok(())
+    }
+
+    async fn channel(&self) -> Result<Arc<dyn Channel>> {
+        let session = self.session()?;
+        if session.is_closing() {
+            return Err(crate::connection::closed());
+        }
+        Ok(Arc::new(RedisChannel::new(session.open_channel())))
+    }
+
+    async fn close(&self) -> Result<()> {
+        let Ok(session) = self.session() else { return Ok(()) };
+        if !session.begin_closing() {
+            return Ok(());
+        }
+        let mut result = Ok(());
+        if session.is_up() {
+            result = session.wind_up().await;
+        }
+        let (sender, left) = reply::channel();
+        let leaving = Arc::clone(&session);
+        session.handle.call_soon(move |hub| {
+            leaving.leave(hub);
+            sender.send(());
+        });
+        // Without a hub nothing is registered any more.
+        let _ = left.await;
+        result
+    }
+}
+
+impl Session {
+    /// Closes every channel and brings what is under way to its end.
+    async fn wind_up(self: &Arc<Self>) -> Result<()> {
+        let mut result = Ok(());
+        for channel in self.channels() {
+            let closed = channel.close().await;
+            result = result.and(closed);
+        }
+        self.poller().stop(self);
+        self.touch();
+        // What the waiter pops now is given back; whatever else is under way is answered before the last command.
+        let _ = within(self, CLOSE_PATIENCE, self.quiesce()).await;
+        result
+    }
+}
+
+fn check_version(greeting: &Greeting) -> Result<()> {
+    match greeting.version {
+        Some(version) if version < [6, 2, 0] => {
+            let [major, minor, patch] = version;
+            let message = format!("the server is Redis {major}.{minor}.{patch}; this transport needs 6.2 or later");
+            Err(Error::new(ErrorKind::Unsupported, message))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn capabilities(options: &RedisOptions) -> Capabilities {
+    let mut capabilities = Capabilities::default();
+    capabilities.exchange_topic = Support::Emulated;
+    capabilities.exchange_fanout = Support::Native;
+    capabilities.durable = Support::Native;
+    capabilities.queue_expires = Support::Emulated;
+    capabilities.delete_conditions = Support::Emulated;
+    capabilities.ack_multiple = Support::Emulated;
+    capabilities.nack = Support::Emulated;
+    capabilities.requeue_in_place = Support::Emulated;
+    capabilities.redelivered = Support::Emulated;
+    capabilities.delivery_count = Support::Emulated;
+    capabilities.restore_on_close = Support::Emulated;
+    capabilities.prefetch = Support::Emulated;
+    capabilities.prefetch_global = Support::Emulated;
+    capabilities.consumer_cancel_notice = Support::Emulated;
+    capabilities.fair_dispatch = Support::Emulated;
+    capabilities.persistent = Support::Native;
+    capabilities.confirms = Support::Native;
+    capabilities.mandatory_returns = Support::Emulated;
+    capabilities.multi_process = Support::Native;
+    capabilities.heartbeats = Support::Emulated;
+    capabilities.recovery = Support::Emulated;
+    let levels = u8::try_from(options.priority_steps.len()).unwrap_or(u8::MAX);
+    capabilities.priority = Some(Priority { levels, order: PriorityOrder::LowFirst });
+    capabilities.restore_after_crash = Some(options.visibility_timeout);
+    capabilities.max_body = Some(options.max_message_size as u64 / 2);
+    capabilities.ordering = Ordering::Queue;
+    capabilities.deliveries_survive_reconnect = true;
+    capabilities
+}
+
+fn lock<T>(part: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing panics while a lock is held; a poisoned part is as good as any.
+    part.lock().unwrap_or_else(PoisonError::into_inner)
+}
