@@ -19,7 +19,10 @@ impl Core {
         self.turning.set(true);
         // The views live as long as somebody can call this.
         if let Some(user) = self.face.get().and_then(Weak::upgrade) {
+            // Until the goodbyes are said the hub works, so that they may wait for an answer.
+            self.closing.set(false);
             self.say_goodbye(&*user);
+            self.closing.set(true);
         }
         self.shared.close();
         self.drop_ready();
@@ -29,20 +32,25 @@ impl Core {
         }
         let timers = self.timer_callbacks.take();
         self.discard(timers);
-        let hooks = self.hooks.borrow_mut().take_all_ticks();
+        let hooks = self.hooks.take();
         self.discard(hooks);
         self.drop_sources();
         self.turning.set(false);
     }
 
-    /// Runs the callbacks of `on_close`, then what is ready, once; the handle works all the while.
+    /// Runs the callbacks of `on_close`, then what is ready, once, then the `on_close` callbacks that this added. The handle works
+    /// all the while.
     fn say_goodbye(self: &Rc<Self>, user: &dyn Hub) {
         let view = |class: Class| if class == Class::Io { user.io() } else { user };
-        loop {
-            let next = self.hooks.borrow_mut().take_close();
-            let Some((class, callback)) = next else { break };
-            self.guarded(class, "hub.on_close", || callback(view(class)));
-        }
+        let say_all = || {
+            let last = self.hooks.borrow().last();
+            loop {
+                let next = self.hooks.borrow_mut().take_close(last);
+                let Some((class, callback)) = next else { break };
+                self.guarded(class, "hub.on_close", || callback(view(class)));
+            }
+        };
+        say_all();
         for class in CLASSES {
             self.take_shared_ready(class);
             let last = self.ready.borrow().of(class).pushed;
@@ -50,6 +58,7 @@ impl Core {
                 self.run_ready(class, view(class));
             }
         }
+        say_all();
     }
 
     /// Drops what is ready and did not run.

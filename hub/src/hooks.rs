@@ -70,13 +70,9 @@ impl Hooks {
         }
     }
 
-    /// Takes the first close hook.
-    pub(crate) fn take_close(&mut self) -> Option<(Class, Callback)> {
-        self.close.pop_first().map(|(_, hook)| hook)
-    }
-
-    /// Takes all tick hooks, to be dropped.
-    pub(crate) fn take_all_ticks(&mut self) -> Vec<RepeatedCallback> {
-        std::mem::take(&mut self.tick).into_values().filter_map(|hook| hook.callback).collect()
+    /// Takes the first close hook that is not after `last`.
+    pub(crate) fn take_close(&mut self, last: u64) -> Option<(Class, Callback)> {
+        let first = self.close.first_entry().filter(|entry| *entry.key() <= last)?;
+        Some(first.remove())
     }
 }

@@ -2,15 +2,15 @@
 
 use std::fmt;
 use std::future::Future;
-use std::os::fd::{AsRawFd, RawFd};
-use std::pin::{Pin, pin};
+use std::os::fd::AsRawFd;
+use std::pin::pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kombu_core::hub::{
-    Callback, HookId, Hub, HubHandle, LocalFuture, LocalHubGuard, Poller, Progress, Readiness, RemoteHub,
-    RepeatedCallback, SourceCallback, SourceId, TimerHandle, register_local_hub,
+    Callback, HookId, Hub, HubHandle, LocalFuture, LocalHubGuard, Progress, Readiness, RemoteHub, RepeatedCallback,
+    SourceCallback, SourceId, TimerHandle, register_local_hub,
 };
 use kombu_core::{Clock, Error, Result, reply};
 use mio::Interest;
@@ -36,7 +36,7 @@ use crate::timer::Timer;
 ///
 /// Dropping the hub [closes](MioHub::close) it.
 pub struct MioHub {
-    face: Rc<Face>,
+    pub(crate) face: Rc<Face>,
     /// The hub itself, not the reference a callback is given.
     owner: Option<LocalHubGuard>,
 }
@@ -223,7 +223,7 @@ impl MioHub {
         self.face.remove_source(source, id)
     }
 
-    /// Calls `callback` once per tick, after the timers and before the poll; one added now, first in the next tick.
+    /// Calls `callback` once per tick, after the timers and before the poll; one added by another, first in the next tick.
     pub fn on_tick(&self, callback: impl FnMut(&MioHub) + 'static) -> HookId {
         self.face.on_tick(self.repeated(callback))
     }
@@ -346,95 +346,5 @@ impl fmt::Debug for MioHub {
             debug.field("registered", &sources.len()).field("descriptors", &sources.descriptors());
         }
         debug.field("stats", &self.stats()).finish()
-    }
-}
-
-impl Hub for MioHub {
-    fn handle(&self) -> HubHandle {
-        self.face.handle()
-    }
-
-    fn io(&self) -> &dyn Hub {
-        self.face.io()
-    }
-
-    fn poller(&self) -> &dyn Poller {
-        self.face.poller()
-    }
-
-    fn now(&self) -> Instant {
-        self.face.now()
-    }
-
-    fn add_source(&self, source: &mut dyn Source, interest: Interest, on_ready: SourceCallback) -> Result<SourceId> {
-        self.face.add_source(source, interest, on_ready)
-    }
-
-    fn modify_source(&self, source: &mut dyn Source, id: SourceId, interest: Interest) -> Result<()> {
-        self.face.modify_source(source, id, interest)
-    }
-
-    fn remove_source(&self, source: &mut dyn Source, id: SourceId) -> Result<()> {
-        self.face.remove_source(source, id)
-    }
-
-    fn add_reader(&self, fd: RawFd, callback: RepeatedCallback) -> Result<()> {
-        self.face.add_reader(fd, callback)
-    }
-
-    fn add_writer(&self, fd: RawFd, callback: RepeatedCallback) -> Result<()> {
-        self.face.add_writer(fd, callback)
-    }
-
-    fn remove_reader(&self, fd: RawFd) -> bool {
-        self.face.remove_reader(fd)
-    }
-
-    fn remove_writer(&self, fd: RawFd) -> bool {
-        self.face.remove_writer(fd)
-    }
-
-    fn on_tick(&self, callback: RepeatedCallback) -> HookId {
-        self.face.on_tick(callback)
-    }
-
-    fn on_close(&self, callback: Callback) -> HookId {
-        self.face.on_close(callback)
-    }
-
-    fn remove_hook(&self, id: HookId) -> bool {
-        self.face.remove_hook(id)
-    }
-
-    fn call_soon(&self, callback: Callback) {
-        self.face.call_soon(callback);
-    }
-
-    fn call_later(&self, delay: Duration, callback: Callback) -> TimerHandle {
-        self.face.call_later(delay, callback)
-    }
-
-    fn call_at(&self, when: Instant, callback: Callback) -> TimerHandle {
-        self.face.call_at(when, callback)
-    }
-
-    fn call_repeatedly(&self, interval: Duration, callback: RepeatedCallback) -> TimerHandle {
-        self.face.call_repeatedly(interval, callback)
-    }
-
-    fn spawn_local(&self, future: LocalFuture) {
-        self.face.spawn_local(future);
-    }
-
-    fn stop(&self) {
-        self.face.stop();
-    }
-
-    fn run_once(&self, timeout: Option<Duration>) -> Result<bool> {
-        self.face.run_once(timeout)
-    }
-
-    fn wait_io(&self, future: Pin<&mut dyn Future<Output = ()>>, deadline: Option<Instant>) -> Result<bool> {
-        self.face.wait_io(future, deadline)
     }
 }

@@ -21,6 +21,7 @@
 
 mod builder;
 mod close;
+mod contract;
 mod descriptor;
 mod face;
 mod hooks;

@@ -3,7 +3,8 @@
 //! A reported readiness is noted at its listener, which joins the ready list of its class. So nothing is lost when a nested turn
 //! serves one class only, or when a source stops early: a listener stays on its list until it is served.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 use std::os::fd::RawFd;
 
 use kombu_core::hub::{Class, PollEvent, Progress, Readiness, RepeatedCallback, SourceCallback};
@@ -15,7 +16,7 @@ use crate::slots::Slots;
 /// All registrations. The key of an entry is its token, and is not used again.
 pub(crate) struct Sources {
     entries: Slots<Entry>,
-    descriptors: HashMap<RawFd, usize>,
+    descriptors: BTreeMap<RawFd, usize>,
     ready: PerClass<VecDeque<(usize, Role)>>,
     listeners: u64,
 }
@@ -80,7 +81,7 @@ pub(crate) struct Watched {
 
 impl Sources {
     pub(crate) fn new() -> Self {
-        Sources { entries: Slots::new(), descriptors: HashMap::new(), ready: PerClass::default(), listeners: 0 }
+        Sources { entries: Slots::new(), descriptors: BTreeMap::new(), ready: PerClass::default(), listeners: 0 }
     }
 
     /// Adds a source and returns its key.
@@ -175,6 +176,9 @@ impl Sources {
             Some(Entry::Source(listener)) => listener.note(readiness, (key, Role::Source), &mut self.ready),
             Some(Entry::Watch(watch)) => {
                 watch.closed = readiness.closed;
+                if !readiness.closed {
+                    watch.ignored = 0;
+                }
                 if let Some(reader) = watch.reader.as_mut().filter(|_| readiness.readable) {
                     reader.note(readiness, (key, Role::Reader), &mut self.ready);
                 }
@@ -264,16 +268,15 @@ impl Sources {
         watch.ignored
     }
 
-    /// Returns the key of some watch after `key`, in turn.
+    /// Returns the watched descriptor after `fd`, in turn.
     pub(crate) fn watch_after(&self, fd: RawFd) -> Option<(RawFd, usize)> {
-        let next = self.descriptors.iter().filter(|(other, _)| **other > fd).min_by_key(|(other, _)| **other);
-        next.or_else(|| self.descriptors.iter().min_by_key(|(other, _)| **other)).map(|(fd, key)| (*fd, *key))
+        let later = (Bound::Excluded(fd), Bound::Unbounded);
+        let next = self.descriptors.range(later).next().or_else(|| self.descriptors.first_key_value());
+        next.map(|(fd, key)| (*fd, *key))
     }
 
     pub(crate) fn descriptors(&self) -> Vec<RawFd> {
-        let mut descriptors: Vec<RawFd> = self.descriptors.keys().copied().collect();
-        descriptors.sort_unstable();
-        descriptors
+        self.descriptors.keys().copied().collect()
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -1,5 +1,6 @@
 //! What a hub consists of on its own thread.
 
+use std::any::Any;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::RawFd;
@@ -8,7 +9,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Instant;
 
-use kombu_core::hub::{Callback, Class, HubId, RemoteHub, RepeatedCallback, TimerHandle};
+use kombu_core::hub::{Callback, Class, HubId, PollEvent, RemoteHub, RepeatedCallback, TimerHandle};
 use kombu_core::{Error, ErrorKind, Result};
 use mio::Token;
 
@@ -33,6 +34,8 @@ pub(crate) struct Core {
     pub(crate) face: OnceCell<Weak<Face>>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) poller: MioPoller,
+    /// A buffer for what a poll reports, empty between polls.
+    pub(crate) events: RefCell<Vec<PollEvent>>,
     pub(crate) ready: RefCell<PerClass<Ready>>,
     pub(crate) timer_callbacks: RefCell<HashMap<u64, TimerCallback>>,
     pub(crate) hooks: RefCell<Hooks>,
@@ -64,6 +67,8 @@ pub(crate) struct Ready {
     pub(crate) pushed: u64,
     /// How many were ever taken.
     pub(crate) popped: u64,
+    /// An empty buffer to exchange for what comes in.
+    spare: VecDeque<Item>,
 }
 
 pub(crate) enum ReadyItem {
@@ -91,6 +96,7 @@ impl Core {
             face: OnceCell::new(),
             shared: Shared::new(builder.clock, waker),
             poller,
+            events: RefCell::default(),
             ready: RefCell::default(),
             timer_callbacks: RefCell::default(),
             hooks: RefCell::default(),
@@ -134,14 +140,20 @@ impl Core {
         let outer = self.inside.replace(Some(class));
         let result = catch_unwind(AssertUnwindSafe(call));
         self.inside.set(outer);
-        result.map_err(|payload| self.report(&panicked(operation, &*payload))).ok()
+        result.map_err(|payload| self.report_panic(operation, payload)).ok()
     }
 
     /// Drops something foreign.
     pub(crate) fn discard<T>(&self, value: T) {
         if let Err(payload) = catch_unwind(AssertUnwindSafe(move || drop(value))) {
-            self.report(&panicked("hub.drop", &*payload));
+            self.report_panic("hub.drop", payload);
         }
+    }
+
+    /// Reports a panic, whose payload is foreign too.
+    pub(crate) fn report_panic(&self, operation: &'static str, payload: Box<dyn Any + Send>) {
+        self.report(&panicked(operation, &*payload));
+        let _ = catch_unwind(AssertUnwindSafe(move || drop(payload)));
     }
 
     pub(crate) fn report(&self, error: &Error) {
@@ -160,16 +172,15 @@ impl Core {
 
     /// Moves what came in through handles behind what is queued here.
     pub(crate) fn take_shared_ready(&self, class: Class) {
-        let mut came_in = VecDeque::new();
-        self.shared.lanes.of(class).swap_ready(&mut came_in);
-        if came_in.is_empty() {
-            return;
-        }
         let mut ready = self.ready.borrow_mut();
         let ready = ready.of_mut(class);
-        for item in came_in {
+        // The two buffers go back and forth, so handing in allocates only while they grow.
+        let mut came_in = std::mem::take(&mut ready.spare);
+        self.shared.lanes.of(class).swap_ready(&mut came_in);
+        for item in came_in.drain(..) {
             ready.push(ReadyItem::Shared(item));
         }
+        ready.spare = came_in;
     }
 
     pub(crate) fn add_timer(&self, class: Class, due: Instant, action: Action, callback: TimerCallback) -> TimerHandle {

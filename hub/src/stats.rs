@@ -46,30 +46,30 @@ pub(crate) enum Count {
     Error,
 }
 
+/// One cell per [`Count`].
 #[derive(Debug, Default)]
-pub(crate) struct Counters(Cell<Stats>);
+pub(crate) struct Counters([Cell<u64>; Count::Error as usize + 1]);
 
 impl Counters {
     pub(crate) fn add(&self, count: Count) {
-        let mut stats = self.0.get();
-        let field = match count {
-            Count::Tick => &mut stats.ticks,
-            Count::Poll => &mut stats.polls,
-            Count::WakeUp => &mut stats.wake_ups,
-            Count::Ready => &mut stats.ready,
-            Count::Timer => &mut stats.timers,
-            Count::Hook => &mut stats.hooks,
-            Count::Source => &mut stats.sources,
-            Count::Reader => &mut stats.readers,
-            Count::Writer => &mut stats.writers,
-            Count::Task => &mut stats.tasks,
-            Count::Error => &mut stats.errors,
-        };
-        *field += 1;
-        self.0.set(stats);
+        let cell = &self.0[count as usize];
+        cell.set(cell.get() + 1);
     }
 
     pub(crate) fn stats(&self) -> Stats {
-        self.0.get()
+        let count = |count: Count| self.0[count as usize].get();
+        Stats {
+            ticks: count(Count::Tick),
+            polls: count(Count::Poll),
+            wake_ups: count(Count::WakeUp),
+            ready: count(Count::Ready),
+            timers: count(Count::Timer),
+            hooks: count(Count::Hook),
+            sources: count(Count::Source),
+            readers: count(Count::Reader),
+            writers: count(Count::Writer),
+            tasks: count(Count::Task),
+            errors: count(Count::Error),
+        }
     }
 }

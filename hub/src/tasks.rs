@@ -16,7 +16,7 @@ use kombu_core::{Error, ErrorKind, Result};
 
 use crate::lane::Item;
 use crate::per_class::{CLASSES, PerClass};
-use crate::report::panicked;
+use crate::slots::Slots;
 use crate::state::Core;
 use crate::stats::Count;
 
@@ -25,12 +25,12 @@ pub(crate) struct Tasks {
     /// Woken tasks that this tick's budget left over.
     woken: RefCell<PerClass<VecDeque<Runnable>>>,
     /// A waker per living task: waking all of them is how they are all reached when the hub closes.
-    living: RefCell<crate::slots::Slots<Option<Waker>>>,
+    living: RefCell<Slots<Option<Waker>>>,
 }
 
 impl Tasks {
     pub(crate) fn new() -> Self {
-        Tasks { woken: RefCell::default(), living: RefCell::new(crate::slots::Slots::new()) }
+        Tasks { woken: RefCell::default(), living: RefCell::new(Slots::new()) }
     }
 
     pub(crate) fn has_woken(&self, class: Class) -> bool {
@@ -60,7 +60,7 @@ impl Core {
     /// Polls a task.
     pub(crate) fn run_task(&self, class: Class, task: Runnable) {
         self.counters.add(Count::Task);
-        // The future catches its own panics; what is left is a panic of its drop.
+        // The future catches its own panics.
         self.guarded(class, "hub.task", || task.run());
     }
 
@@ -142,13 +142,22 @@ impl Future for LocalTask {
             Ok(Poll::Pending) => Poll::Pending,
             Ok(Poll::Ready(())) => Poll::Ready(()),
             Err(payload) => {
-                let future = self.future.take();
                 if let Some(core) = self.place.core.upgrade() {
-                    core.report(&panicked("hub.task", &*payload));
-                    core.discard(future);
+                    core.report_panic("hub.task", payload);
                 }
                 Poll::Ready(())
             }
+        }
+    }
+}
+
+impl Drop for LocalTask {
+    fn drop(&mut self) {
+        // async-task ends the process when the drop of a future panics.
+        let future = self.future.take();
+        match self.place.core.upgrade() {
+            Some(core) => core.discard(future),
+            None => drop(catch_unwind(AssertUnwindSafe(|| drop(future)))),
         }
     }
 }

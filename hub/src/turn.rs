@@ -148,10 +148,11 @@ impl Core {
             self.shared.timers.cancel(number);
         }
         let mut left = Some(callback);
-        if worked && self.shared.timers.repeat(number, self.shared.clock.now()) {
-            if let Some(TimerCallback::Repeated(slot)) = self.timer_callbacks.borrow_mut().get_mut(&number) {
-                *slot = left.take();
-            }
+        let wanted = worked && self.shared.timers.repeat(number, self.shared.clock.now());
+        if let Some(TimerCallback::Repeated(slot)) =
+            self.timer_callbacks.borrow_mut().get_mut(&number).filter(|_| wanted)
+        {
+            *slot = left.take();
         }
         self.discard(left);
     }
@@ -180,7 +181,7 @@ impl Core {
         self.rearm_watches();
         let in_passing = turn.wait == Wait::No || (turn.one && ran) || self.has_work(turn);
         let timeout = if in_passing { Some(Duration::ZERO) } else { self.fall_asleep(turn) };
-        let mut events = Vec::new();
+        let mut events = self.events.take();
         let result = self.poller.poll(&mut events, timeout);
         self.counters.add(Count::Poll);
         if !in_passing {
@@ -192,9 +193,11 @@ impl Core {
         }
         self.next_step();
         let mut sources = self.sources.borrow_mut();
-        for event in &events {
-            sources.note(event);
+        for event in events.drain(..) {
+            sources.note(&event);
         }
+        drop(sources);
+        self.events.replace(events);
         result
     }
 

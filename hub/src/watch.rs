@@ -32,20 +32,20 @@ impl Core {
         let Some(descriptor) = Descriptor::of(fd) else {
             return Err(refused(Error::new(ErrorKind::InvalidArgument, "the descriptor is not open")));
         };
-        let mut watched = self.sources.borrow().watched(fd);
-        if let Some(old) = watched.filter(|old| old.descriptor != descriptor) {
-            self.remove_dead(old);
-            watched = None;
-        }
-        let (reader, writer) = watched.map_or((false, false), |old| (old.reader, old.writer));
-        let wanted = |reader, writer| Watched { key: 0, descriptor, reader, writer };
-        let wanted = wanted(reader || role == Role::Reader, writer || role == Role::Writer);
-        let key = match watched {
-            Some(old) => {
-                self.arm(Watched { key: old.key, ..wanted }, false).map_err(refused)?;
-                old.key
-            }
+        let reader = role == Role::Reader;
+        let wanted = Watched { key: 0, descriptor, reader, writer: !reader };
+        let watched = self.sources.borrow().watched(fd);
+        let joined = watched.filter(|old| old.descriptor == descriptor).map(|old| Watched {
+            reader: old.reader || wanted.reader,
+            writer: old.writer || wanted.writer,
+            ..old
+        });
+        let key = match joined.filter(|joined| self.arm(*joined, false).is_ok()) {
+            Some(joined) => joined.key,
             None => {
+                if let Some(old) = watched {
+                    self.remove_dead(old);
+                }
                 let key = self.sources.borrow_mut().insert_watch(descriptor);
                 if let Err(error) = self.arm(Watched { key, ..wanted }, true) {
                     self.sources.borrow_mut().remove_watch(key);
