@@ -19,7 +19,16 @@
     feature = "compression-brotli"
 ))]
 mod bounded;
-mod methods;
+#[cfg(feature = "compression-brotli")]
+mod brotli;
+#[cfg(feature = "compression-bzip2")]
+mod bzip2;
+#[cfg(feature = "compression-lzma")]
+mod lzma;
+#[cfg(feature = "compression-zlib")]
+mod zlib;
+#[cfg(feature = "compression-zstd")]
+mod zstd;
 
 use std::sync::{Arc, LazyLock};
 
@@ -127,7 +136,7 @@ enum How {
     Missing(&'static str),
 }
 
-static METHODS: LazyLock<ArcSwap<Vec<Method>>> = LazyLock::new(|| ArcSwap::from_pointee(methods::all()));
+static METHODS: LazyLock<ArcSwap<Vec<Method>>> = LazyLock::new(|| ArcSwap::from_pointee(built_in()));
 
 fn find(name: &str, unknown: ErrorKind) -> Result<(ShortStr, Arc<dyn Compressor>)> {
     let methods = METHODS.load();
@@ -143,4 +152,30 @@ fn find(name: &str, unknown: ErrorKind) -> Result<(ShortStr, Arc<dyn Compressor>
             Err(Error::new(unknown, format!("unknown compression `{name}`; known: {known}")))
         }
     }
+}
+
+macro_rules! how {
+    ($feature:literal, $compressor:expr) => {{
+        #[cfg(feature = $feature)]
+        let how = How::Present(Arc::new($compressor));
+        #[cfg(not(feature = $feature))]
+        let how = How::Missing($feature);
+        how
+    }};
+}
+
+/// The methods Kombu has, each with the settings of the Python module behind it.
+fn built_in() -> Vec<Method> {
+    let method = |content_type, aliases: &[&'static str], how| Method {
+        content_type: ShortStr::from_static(content_type),
+        aliases: aliases.iter().map(|alias| ShortStr::from_static(alias)).collect(),
+        how,
+    };
+    vec![
+        method("application/x-gzip", &["gzip", "zlib"], how!("compression-zlib", zlib::Zlib)),
+        method("application/x-bz2", &["bzip2", "bzip"], how!("compression-bzip2", bzip2::Bzip2)),
+        method("application/x-lzma", &["lzma", "xz"], how!("compression-lzma", lzma::Lzma)),
+        method("application/zstd", &["zstd", "zstandard"], how!("compression-zstd", zstd::Zstd)),
+        method("application/x-brotli", &["brotli"], how!("compression-brotli", brotli::Brotli)),
+    ]
 }

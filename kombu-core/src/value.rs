@@ -24,12 +24,16 @@ pub use self::date::Date;
 pub use self::date_time::DateTime;
 pub use self::decimal::Decimal;
 #[cfg(any(feature = "msgpack", feature = "yaml"))]
-pub(crate) use self::deserialize::ValueSeed;
+pub(crate) use self::deserialize::Nested;
+#[cfg(feature = "msgpack")]
+pub(crate) use self::deserialize::Plain;
+#[cfg(feature = "yaml")]
+pub(crate) use self::deserialize::ValueVisitor;
 pub use self::lone_text::LoneText;
 pub(crate) use self::serialize::{BIG_INT, LONE_TEXT};
 pub use self::time::Time;
 pub use self::uuid::Uuid;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::field_table::FieldTable;
 use crate::serialization::json;
 
@@ -92,6 +96,9 @@ pub enum Value {
     Uuid(Uuid),
 }
 
+/// Less than half of what overflows the stack of an ordinary thread in a debug build.
+const DEEPEST_TYPE: usize = 256;
+
 impl Value {
     /// Returns the value that serde makes of `source`, as if it had been sent and received in JSON.
     ///
@@ -106,9 +113,23 @@ impl Value {
     ///
     /// # Errors
     ///
-    /// `Decode` when the value does not have the shape of `T`.
+    /// `Decode` when the value does not have the shape of `T`, and when it nests deeper than 256 levels, because `T` may need
+    /// stack for every level.
     pub fn deserialize_as<T: DeserializeOwned>(self) -> Result<T> {
+        if self.is_deeper_than(DEEPEST_TYPE) {
+            let message = format!("nested deeper than the {DEEPEST_TYPE} levels a type may have; read it as a Value");
+            return Err(Error::new(ErrorKind::Decode, message));
+        }
         T::deserialize(self)
+    }
+
+    fn is_deeper_than(&self, levels: usize) -> bool {
+        match self {
+            Value::List(_) | Value::Map(_) if levels == 0 => true,
+            Value::List(items) => items.iter().any(|item| item.is_deeper_than(levels - 1)),
+            Value::Map(table) => table.values().any(|value| value.is_deeper_than(levels - 1)),
+            _ => false,
+        }
     }
 
     /// Returns what the value is, in a word for error texts: `null`, `bool`, `int`, `float`, `text`, `bytes`, `list`, `map`,

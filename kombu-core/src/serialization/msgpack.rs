@@ -4,37 +4,33 @@ use std::io::Read;
 
 use rmp_serde::decode::Deserializer;
 use serde::Serialize;
-use serde::de::{DeserializeOwned, DeserializeSeed};
+use serde::de::DeserializeOwned;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::value::{Value, ValueSeed};
+use crate::value::{Nested, Plain, Value};
 
 pub(super) fn to_vec<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>> {
     rmp_serde::to_vec_named(value)
         .map_err(|error| Error::new(ErrorKind::Encode, "not writable").caused_by(error).during("msgpack"))
 }
 
+/// Text that is not UTF-8 arrives as bytes, and maps are only maps, whatever their keys.
 pub(super) fn read(body: &[u8]) -> Result<Value> {
-    read_seed(ValueSeed { typed: false }, body)
+    from_slice(body).map(Plain::into_value)
 }
 
 pub(super) fn from_slice<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
-    read_seed(std::marker::PhantomData, body)
-}
-
-fn read_seed<S: for<'de> DeserializeSeed<'de, Value = T>, T>(seed: S, body: &[u8]) -> Result<T> {
     let mut deserializer = Deserializer::new(body);
     deserializer.set_max_depth(MAX_DEPTH);
-    let value = seed.deserialize(&mut deserializer).map_err(|error| failure("not readable").caused_by(error))?;
-    let mut rest = [0];
-    match deserializer.get_mut().read(&mut rest) {
+    let value = T::deserialize(&mut deserializer).map_err(|error| failure("not readable").caused_by(error))?;
+    match deserializer.get_mut().read(&mut [0]) {
         Ok(0) => Ok(value),
         _ => Err(failure("more bytes after the end")),
     }
 }
 
-/// How deep lists and maps may nest; msgpack for Python stops at 512 or 1024.
-const MAX_DEPTH: usize = 512;
+/// How deep lists and maps may nest, for the sake of the stack.
+const MAX_DEPTH: usize = 256;
 
 fn failure(message: &'static str) -> Error {
     Error::new(ErrorKind::Decode, message).during("msgpack")

@@ -1,9 +1,10 @@
 //! Values and their parts from any self-describing serde format.
 
 use std::fmt;
+use std::marker::PhantomData;
 
 use bytes::Bytes;
-use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Error as _, MapAccess, SeqAccess, VariantAccess, Visitor};
+use serde::de::{Deserializer, EnumAccess, Error as _, MapAccess, SeqAccess, VariantAccess, Visitor};
 use serde::{Deserialize, de};
 
 use super::deserializer::NATIVE;
@@ -12,30 +13,55 @@ use super::{BigInt, Date, DateTime, Decimal, Time, Uuid, Value, typed};
 use crate::field_table::FieldTable;
 use crate::serialization::json;
 
-/// Takes a [`Value`] from a deserializer; with `typed`, `{"__type__", "__value__"}` maps become what they mean.
-#[derive(Clone, Copy)]
-pub(crate) struct ValueSeed {
-    pub(crate) typed: bool,
+/// What a format makes of the values inside lists and maps, and of the maps themselves.
+pub(crate) trait Nested<'de>: Deserialize<'de> {
+    fn into_value(self) -> Value;
+
+    fn close(table: FieldTable) -> crate::error::Result<Value> {
+        Ok(Value::Map(table))
+    }
+}
+
+/// In formats people read, `{"__type__", "__value__"}` maps are what they mean.
+impl<'de> Nested<'de> for Value {
+    fn into_value(self) -> Value {
+        self
+    }
+
+    fn close(table: FieldTable) -> crate::error::Result<Value> {
+        typed::decode(table)
+    }
 }
 
 impl<'de> Deserialize<'de> for Value {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        ValueSeed { typed: deserializer.is_human_readable() }.deserialize(deserializer)
+        if deserializer.is_human_readable() {
+            deserializer.deserialize_newtype_struct(NATIVE, Doorway(ValueVisitor::<Value>::new()))
+        } else {
+            Plain::deserialize(deserializer).map(Nested::into_value)
+        }
     }
 }
 
-impl<'de> DeserializeSeed<'de> for ValueSeed {
-    type Value = Value;
+/// A value whose maps are only maps, whatever their keys.
+pub(crate) struct Plain(Value);
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_newtype_struct(NATIVE, Doorway(self))
+impl<'de> Nested<'de> for Plain {
+    fn into_value(self) -> Value {
+        self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Plain {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_newtype_struct(NATIVE, Doorway(ValueVisitor::<Plain>::new())).map(Plain)
     }
 }
 
 /// Answers a [`Value`] that is the deserializer itself with its own variants, and every other with `deserialize_any`.
-struct Doorway(ValueSeed);
+struct Doorway<N>(ValueVisitor<N>);
 
-impl<'de> Visitor<'de> for Doorway {
+impl<'de, N: Nested<'de>> Visitor<'de> for Doorway<N> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -66,7 +92,16 @@ fn native(kind: &str, text: &str) -> crate::error::Result<Value> {
     }
 }
 
-impl<'de> Visitor<'de> for ValueSeed {
+/// Makes a value of whatever a deserializer offers.
+pub(crate) struct ValueVisitor<N>(PhantomData<N>);
+
+impl<N> ValueVisitor<N> {
+    pub(crate) fn new() -> Self {
+        ValueVisitor(PhantomData)
+    }
+}
+
+impl<'de, N: Nested<'de>> Visitor<'de> for ValueVisitor<N> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -82,7 +117,7 @@ impl<'de> Visitor<'de> for ValueSeed {
     }
 
     fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        self.deserialize(deserializer)
+        N::deserialize(deserializer).map(N::into_value)
     }
 
     fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
@@ -128,8 +163,8 @@ impl<'de> Visitor<'de> for ValueSeed {
     fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
         // What the sender says about the length is believed only so far.
         let mut items = Vec::with_capacity(access.size_hint().unwrap_or_default().min(1024));
-        while let Some(item) = access.next_element_seed(self)? {
-            items.push(item);
+        while let Some(item) = access.next_element::<N>()? {
+            items.push(item.into_value());
         }
         Ok(Value::List(items))
     }
@@ -137,9 +172,9 @@ impl<'de> Visitor<'de> for ValueSeed {
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
         let mut table = FieldTable::new();
         while let Some(MapKey(key)) = access.next_key()? {
-            table.insert(key, access.next_value_seed(self)?);
+            table.insert(key, access.next_value::<N>()?.into_value());
         }
-        if self.typed { typed::decode(table).map_err(A::Error::custom) } else { Ok(Value::Map(table)) }
+        N::close(table).map_err(A::Error::custom)
     }
 }
 
