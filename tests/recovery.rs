@@ -31,8 +31,10 @@ fn consumers_resume_by_themselves() {
     let _consumer = connection
         .consumer(&queue)
         .on_message(move |message| {
-            received.send(message.text().unwrap().to_owned()).unwrap();
+            let text = message.text().unwrap().to_owned();
+            // Answered before the test goes on to cut the line: otherwise it would rightly come again.
             message.ack();
+            received.send(text).unwrap();
         })
         .consume()
         .wait()
