@@ -32,6 +32,7 @@ impl Park {
 
     /// Calls `waker` if the thread sleeps; of several callers, one does. To be called after the work is queued.
     pub(crate) fn wake(&self, waker: impl FnOnce()) {
+        // A load first would be cheaper by a few nanoseconds, but leaves the orders that loom can check.
         if self.sleeping.swap(false, Ordering::SeqCst) {
             waker();
         }

@@ -157,8 +157,9 @@ impl RemoteHub for Shared {
     }
 
     fn cancel_timer(&self, number: u64) {
-        if self.timers.cancel(number) {
-            crate::state::drop_orphans(self.id);
+        match crate::state::local_core(self.id) {
+            Some(core) => core.cancel_timer(number),
+            None => self.timers.cancel(number, false),
         }
     }
 }

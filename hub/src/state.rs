@@ -197,7 +197,14 @@ impl Core {
         TimerHandle::new(Arc::clone(&self.shared) as Arc<dyn RemoteHub>, number)
     }
 
-    /// Drops the callbacks of cancelled timers.
+    /// Removes a timer and drops its callback.
+    pub(crate) fn cancel_timer(&self, number: u64) {
+        self.shared.timers.cancel(number, true);
+        let callback = self.timer_callbacks.borrow_mut().remove(&number);
+        self.discard(callback);
+    }
+
+    /// Drops the callbacks of timers that other threads cancelled.
     pub(crate) fn drop_orphans(&self) {
         for number in self.shared.timers.take_orphans() {
             let callback = self.timer_callbacks.borrow_mut().remove(&number);
@@ -217,12 +224,10 @@ thread_local! {
     static LOCAL: RefCell<Vec<(HubId, Weak<Core>)>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Drops the callbacks of cancelled timers, if hub `id` belongs to this thread; else it does so itself in its next tick.
-pub(crate) fn drop_orphans(id: HubId) {
+/// Returns hub `id` if it belongs to this thread.
+pub(crate) fn local_core(id: HubId) -> Option<Rc<Core>> {
     // A thread that is ending has dropped its list, and its hubs with it.
-    let core = LOCAL
+    let found = LOCAL
         .try_with(|cores| cores.borrow().iter().find(|(name, _)| *name == id).and_then(|(_, core)| core.upgrade()));
-    if let Ok(Some(core)) = core {
-        core.drop_orphans();
-    }
+    found.ok()?
 }

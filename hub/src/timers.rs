@@ -98,21 +98,18 @@ impl Timers {
         Ok((key as u64, earlier))
     }
 
-    /// Removes a timer; says whether it was there.
-    pub(crate) fn cancel(&self, number: u64) -> bool {
-        let Ok(key) = usize::try_from(number) else { return false };
-        let removed = {
-            let mut table = self.lock();
-            let removed = table.entries.remove(key);
-            if let Some(entry) = &removed {
-                if !matches!(entry.action, Action::Wake(_)) {
-                    table.orphans.push(number);
-                }
-                table.compact(entry.class);
-            }
-            removed
-        };
-        removed.is_some()
+    /// Removes a timer. A callback of it is left to be dropped on the hub's thread, unless the caller says it does so (`here`).
+    pub(crate) fn cancel(&self, number: u64, here: bool) {
+        let Ok(key) = usize::try_from(number) else { return };
+        let mut table = self.lock();
+        let Some(entry) = table.entries.remove(key) else { return };
+        if !here && !matches!(entry.action, Action::Wake(_)) {
+            table.orphans.push(number);
+        }
+        table.compact(entry.class);
+        // The entry may hold a waker, which is foreign.
+        drop(table);
+        drop(entry);
     }
 
     /// Removes every callback timer of `class`; returns how many.

@@ -145,7 +145,7 @@ impl Core {
         let Some(mut callback) = taken else { return };
         let worked = self.guarded(class, "hub.timer", || callback(hub)).is_some();
         if !worked {
-            self.shared.timers.cancel(number);
+            self.cancel_timer(number);
         }
         let mut left = Some(callback);
         let wanted = worked && self.shared.timers.repeat(number, self.shared.clock.now());
