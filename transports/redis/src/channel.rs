@@ -9,6 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use kombu_core::delivery::{ConsumerTag, Delivery, DeliverySink};
+use kombu_core::reply::Reply;
 use kombu_core::method::{
     BasicConsume, BasicGet, BasicPublish, ExchangeDeclare, ExchangeDelete, QueueBind, QueueDeclare, QueueDeclared,
     QueueDelete,
@@ -94,7 +95,12 @@ impl Channel for RedisChannel {
 
     async fn basic_consume(&self, method: BasicConsume, sink: Arc<dyn DeliverySink>) -> Result<ConsumerTag> {
         let session = self.session()?;
-        self.0.consume(session, method, sink).map_err(|error| error.during("basic.consume"))
+        let (tag, subscribed) = self.0.consume(session, method, sink).map_err(|error| error.during("basic.consume"))?;
+        if let Some(subscribed) = subscribed {
+            // Not answered means that the session has closed.
+            let _ = subscribed.await;
+        }
+        Ok(tag)
     }
 
     async fn basic_cancel(&self, consumer_tag: ConsumerTag) -> Result<()> {
@@ -175,17 +181,23 @@ impl Channel for RedisChannel {
 }
 
 impl ChannelCore {
-    fn consume(self: &Arc<Self>, session: &Arc<Session>, method: BasicConsume, sink: Arc<dyn DeliverySink>) -> Result<ConsumerTag> {
+    fn consume(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        method: BasicConsume,
+        sink: Arc<dyn DeliverySink>,
+    ) -> Result<(ConsumerTag, Option<Reply<()>>)> {
         let tag = self.name_consumer(method.consumer_tag)?;
         session.topology.add_consumer(&method.queue, method.exclusive)?;
         let consumer = Consumer::new(tag.clone(), method.queue, method.no_ack, self.prefetch(), sink, self);
         self.add_consumer(Arc::clone(&consumer));
         let mut poller = session.poller();
         poller.add(session, &consumer)?;
-        poller.listener.add(session, &consumer);
+        let subscribed = poller.listener.add(session, &consumer);
         drop(poller);
+        session.start_sweeping();
         session.touch();
-        Ok(tag)
+        Ok((tag, subscribed))
     }
 
     /// Closes the channel as it was asked to.
@@ -193,7 +205,9 @@ impl ChannelCore {
         if !self.mark_ended(None) {
             return Ok(());
         }
-        self.wind_up().await
+        let closed = self.wind_up().await;
+        self.observe(None);
+        closed
     }
 
     /// Ends the channel because of an error.
@@ -209,6 +223,7 @@ impl ChannelCore {
             self.report_settle_failed(error);
         }
         self.report_closed(error);
+        self.observe(None);
     }
 
     /// Ends the consumers, sends what is queued, and gives everything back.
@@ -219,7 +234,6 @@ impl ChannelCore {
         let given_back = self.give_back_all().await;
         // Everything that was sent before is answered before this.
         let flushed = within(&self.session, CLOSE_PATIENCE, self.flush_publishes()).await;
-        self.observe(None);
         self.session.forget_channel(self.id);
         given_back.and(flushed.unwrap_or(Ok(())))
     }
@@ -244,7 +258,7 @@ impl ChannelCore {
             .iter()
             .filter_map(|held| match held.place {
                 Place::Recorded(number) => Some((number, Arc::clone(&held.list))),
-                Place::Local(_) => None,
+                Place::Local(_) | Place::Nowhere => None,
             })
             .collect();
         self.session.return_local(held);

@@ -98,8 +98,16 @@ impl Session {
         self.topology.bind(&method.queue, &method.exchange, &method.routing_key);
         let (replies, bytes) = self.bind_bytes(&method.exchange, &kind, &method.queue, &method.routing_key);
         let answer = self.call(Repeat::Harmless, replies, |out| out.extend_from_slice(&bytes)).await?;
-        self.touch();
-        succeed(&answer)
+        succeed(&answer)?;
+        if kind == ExchangeKind::Fanout {
+            let subscribed = self.poller().rebind(self, &method.queue);
+            self.touch();
+            for one in subscribed {
+                // Not answered means that the session has closed.
+                let _ = one.await;
+            }
+        }
+        Ok(())
     }
 
     /// Returns the commands that bind, and how many replies they have.
@@ -121,9 +129,9 @@ impl Session {
     /// Ends a route.
     pub(crate) async fn queue_unbind(&self, method: QueueBind) -> Result<()> {
         self.topology.unbind(&method.queue, &method.exchange, &method.routing_key);
-        let answer = self.remove_bindings(&method.queue, &[(method.exchange, method.routing_key)]).await;
+        drop(self.poller().rebind(self, &method.queue));
         self.touch();
-        answer
+        self.remove_bindings(&method.queue, &[(method.exchange, method.routing_key)]).await
     }
 
     async fn remove_bindings(&self, queue: &str, bindings: &[(ShortStr, ShortStr)]) -> Result<()> {

@@ -26,6 +26,7 @@ mod connection;
 mod consumer;
 mod declare;
 mod envelope;
+mod glob;
 mod keys;
 mod listen;
 mod log_limit;

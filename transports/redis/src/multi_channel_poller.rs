@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kombu_core::hub::Hub;
+use kombu_core::reply::Reply;
 use kombu_core::{Result, ShortStr};
 use redis::Value;
 
@@ -172,6 +173,12 @@ impl MultiChannelPoller {
                 }
             }
         }
+    }
+
+    /// Listens to what a queue is bound to now.
+    pub(crate) fn rebind(&mut self, session: &Session, queue: &str) -> Vec<Reply<()>> {
+        let consumers = self.consumers_of(queue);
+        consumers.iter().filter_map(|consumer| self.listener.add(session, consumer)).collect()
     }
 
     /// Returns the consumers of a queue.
@@ -355,10 +362,10 @@ impl MultiChannelPoller {
     }
 
     /// A socket stands.
-    pub(crate) fn handle_up(&mut self, session: &Arc<Session>, _hub: &dyn Hub, role: Role, greeting: &Greeting) {
+    pub(crate) fn handle_up(&mut self, role: Role, greeting: &Greeting) {
         match role {
             Role::Waiter => self.waiter.handle_up(greeting),
-            Role::Listener => self.listener.handle_up(session),
+            Role::Listener => self.listener.handle_up(),
             Role::Command => {}
         }
     }

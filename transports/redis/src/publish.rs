@@ -32,8 +32,17 @@ pub(crate) struct Ticket {
 pub(crate) struct Unrouted {
     pub(crate) ticket: Ticket,
     prepared: Prepared,
-    /// The read of the binding table it waits for; none for one that is only behind another.
-    pub(crate) read: Option<u64>,
+    state: Routing,
+}
+
+/// What a publish waits for.
+enum Routing {
+    /// For its turn only.
+    Turn,
+    /// For this read of its exchange's binding table.
+    Read(u64),
+    /// For its turn, with the table that was read for it.
+    Routed(Arc<Result<Table>>),
 }
 
 /// A publish that was handed to the connection.
@@ -76,10 +85,10 @@ impl ChannelCore {
         let route = route_now(session, &ticket.envelope);
         match route {
             Some(destination) if waiting.is_empty() => submit(session, ticket, destination, &prepared),
-            Some(_) => waiting.push_back(Unrouted { ticket, prepared, read: None }),
+            Some(_) => waiting.push_back(Unrouted { ticket, prepared, state: Routing::Turn }),
             None => {
                 let read = session.read_routes(&ticket.envelope.exchange, self);
-                waiting.push_back(Unrouted { ticket, prepared, read: Some(read) });
+                waiting.push_back(Unrouted { ticket, prepared, state: Routing::Read(read) });
             }
         }
         drop(waiting);
@@ -88,18 +97,23 @@ impl ChannelCore {
     }
 
     /// Sends on what waited for read `id` of a binding table, and what waited behind that.
-    pub(crate) fn handle_routes(self: &Arc<Self>, session: &Session, id: u64, table: &Result<Table>) {
+    pub(crate) fn handle_routes(self: &Arc<Self>, session: &Session, id: u64, table: &Arc<Result<Table>>) {
         let mut waiting = session.lock(&self.publishes);
         let mut finished = Vec::new();
-        while waiting.front().is_some_and(|first| first.read.is_none_or(|read| read <= id)) {
+        for publish in waiting.iter_mut().filter(|publish| matches!(publish.state, Routing::Read(read) if read == id)) {
+            publish.state = Routing::Routed(Arc::clone(table));
+        }
+        while waiting.front().is_some_and(|first| !matches!(first.state, Routing::Read(_))) {
             // The line above found it.
-            let Some(Unrouted { ticket, prepared, .. }) = waiting.pop_front() else { break };
-            let destination = match route_now(session, &ticket.envelope) {
-                Some(destination) => Ok(Some(destination)),
-                None => match table {
+            let Some(Unrouted { ticket, prepared, state }) = waiting.pop_front() else { break };
+            let destination = match (route_now(session, &ticket.envelope), &state) {
+                (Some(destination), _) => Ok(Some(destination)),
+                (None, Routing::Routed(table)) => match table.as_ref() {
                     Ok(table) => route_by(session, &ticket.envelope, table),
                     Err(error) => Err(error.duplicate()),
                 },
+                // A fanout exchange was deleted since: nobody listens.
+                (None, _) => Ok(None),
             };
             match destination {
                 Ok(Some(destination)) => submit(session, ticket, destination, &prepared),

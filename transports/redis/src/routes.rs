@@ -69,15 +69,15 @@ impl Session {
         {
             tracing::warn!(%exchange, member, "a binding cannot be read and routes nothing");
         }
-        self.finish_routes(exchange, id, &table);
+        self.finish_routes(exchange, id, &Arc::new(table));
     }
 
     /// Fails what waited for a read that has no answer.
     pub(crate) fn handle_lost_routes(&self, id: u64, error: &Error) {
-        self.finish_routes(&ShortStr::default(), id, &Err(error.duplicate()));
+        self.finish_routes(&ShortStr::default(), id, &Arc::new(Err(error.duplicate())));
     }
 
-    fn finish_routes(&self, exchange: &ShortStr, id: u64, table: &Result<Table>) {
+    fn finish_routes(&self, exchange: &ShortStr, id: u64, table: &Arc<Result<Table>>) {
         let channels = {
             let mut routes = self.lock(&self.routes);
             if routes.newest.get(exchange).is_some_and(|(newest, _)| *newest == id) {

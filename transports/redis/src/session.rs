@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use kombu_core::hub::{HookId, Hub, HubHandle, Scheduled};
 use kombu_core::reply;
-use kombu_core::{Error, ErrorKind, Result};
+use kombu_core::{Clock, Error, ErrorKind, Result};
 use redis::Value;
 
 use crate::channel_core::ChannelCore;
@@ -31,6 +31,7 @@ pub(crate) struct Session {
     pub(crate) limits: Limits,
     pub(crate) topology: Arc<Topology>,
     pub(crate) handle: HubHandle,
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) target: Arc<Target>,
     /// The pipelined connection all commands go through.
     pub(crate) command: Arc<Link>,
@@ -53,7 +54,7 @@ pub(crate) struct Session {
 
 impl Session {
     /// Makes a session on `hub` that is not connected.
-    pub(crate) fn new(options: RedisOptions, target: Target, hub: &dyn Hub) -> Arc<Self> {
+    pub(crate) fn new(options: RedisOptions, target: Target, clock: Arc<dyn Clock>, hub: &dyn Hub) -> Arc<Self> {
         let target = Arc::new(target);
         let keys = Keys::new(&options);
         let broker = format!("{:?}/{}/{}", options.address, options.db, options.global_keyprefix);
@@ -81,6 +82,7 @@ impl Session {
                 options,
                 keys,
                 handle,
+                clock,
                 target,
             }
         });
@@ -121,6 +123,7 @@ impl Session {
             poller.on_poll_start(self, hub);
             poller.links()
         };
+        self.deliver_broadcasts();
         self.command.flush(hub);
         for link in links {
             link.flush(hub);
@@ -300,8 +303,7 @@ impl Scheduled for Session {
 }
 
 impl LinkOwner for Session {
-    fn handle_up(&self, hub: &dyn Hub, link: &Arc<Link>, greeting: &Greeting) {
-        let Some(me) = self.me() else { return };
+    fn handle_up(&self, _hub: &dyn Hub, link: &Arc<Link>, greeting: &Greeting) {
         match link.role() {
             Role::Command => {
                 *self.lock(&self.greeting) = greeting.clone();
@@ -309,7 +311,7 @@ impl LinkOwner for Session {
                     channel.report_disturbed(None);
                 }
             }
-            role => self.poller().handle_up(&me, hub, role, greeting),
+            role => self.poller().handle_up(role, greeting),
         }
         self.touch();
     }
@@ -348,10 +350,10 @@ impl LinkOwner for Session {
         }
     }
 
-    fn handle_push(&self, hub: &dyn Hub, link: &Arc<Link>, value: Value) {
+    fn handle_push(&self, _hub: &dyn Hub, link: &Arc<Link>, value: Value) {
         let Some(me) = self.me() else { return };
         if link.role() == Role::Listener {
-            me.on_readable(hub, value);
+            me.on_readable(value);
         }
     }
 
@@ -361,6 +363,9 @@ impl LinkOwner for Session {
 
     fn handle_batch_end(&self, _hub: &dyn Hub) {
         self.backlog.wake();
+        if let Some(me) = self.me() {
+            me.deliver_broadcasts();
+        }
         self.touch();
     }
 

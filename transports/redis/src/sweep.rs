@@ -1,14 +1,217 @@
-//! The visibility sweep.
+//! The visibility sweep: what any client took and nobody settled in time goes back to its queue.
 
-/// Its timer.
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use bytes::Bytes;
+use kombu_core::reply::{self, Reply, ReplySender};
+use kombu_core::{Result, ShortStr};
+use redis::Value;
+
+use crate::binding::{Table, Undeclared};
+use crate::connection::{command, unexpected};
+use crate::envelope::Unacked;
+use crate::request::Repeat;
+use crate::restore::Destination;
+use crate::scripts::{Copy, GivenBack, Requeue, Requeued, SetAside, SweepBindings, Unlock};
+use crate::session::Session;
+
+/// The task that sweeps: once when the first list queue is consumed, then by timer.
 #[derive(Default)]
-pub(crate) struct Sweep;
+pub(crate) struct Sweep {
+    running: Option<ReplySender<()>>,
+}
 
 impl Sweep {
-    pub(crate) fn stop(&mut self) {}
+    /// Ends the task.
+    pub(crate) fn stop(&mut self) {
+        self.running = None;
+    }
 }
 
-impl crate::session::Session {
-    /// Begins to sweep.
-    pub(crate) fn start_sweeping(&self) {}
+impl Session {
+    /// Begins to sweep, unless it has begun.
+    pub(crate) fn start_sweeping(self: &Arc<Self>) {
+        let (sender, stopped) = reply::channel();
+        {
+            let mut sweep = self.lock(&self.sweep);
+            if sweep.running.is_some() || self.is_closing() {
+                return;
+            }
+            sweep.running = Some(sender);
+        }
+        let session = Arc::downgrade(self);
+        let handle = self.handle.clone();
+        let interval = self.options.unacked_restore_interval.saturating_mul(self.options.unacked_restore_throttle);
+        drop(self.handle.spawn(async move {
+            let mut stopped = stopped;
+            loop {
+                let Some(session) = session.upgrade() else { return };
+                session.maybe_restore_messages().await;
+                drop(session);
+                if is_ended(&mut stopped, handle.sleep(interval)).await {
+                    return;
+                }
+            }
+        }));
+    }
+
+    /// Kombu's `maybe_restore_messages`: one sweep, unless another client is sweeping. Errors are the next sweep's concern.
+    pub(crate) async fn maybe_restore_messages(&self) {
+        match self.restore_visible().await {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(broker = %self.target.label, count, "gave back messages nobody settled in time"),
+            Err(error) => tracing::debug!(broker = %self.target.label, %error, "the visibility sweep failed"),
+        }
+    }
+
+    async fn restore_visible(&self) -> Result<usize> {
+        let token = uuid::Uuid::new_v4().simple().to_string();
+        let unlock = Unlock { keys: &self.keys, token: &token };
+        let lock = unlock.lock(self.options.unacked_mutex_expire);
+        let locked = self.call(Repeat::Harmless, 1, |out| lock.write_packed_command(out)).await?;
+        if !matches!(locked, Value::Okay) {
+            return Ok(0);
+        }
+        let restored = self.restore_overdue().await;
+        let bindings = SweepBindings { keys: &self.keys }.command();
+        self.send_quietly("sweeping bindings", 1, |out| bindings.write_packed_command(out));
+        let release = unlock.command();
+        self.call(Repeat::Harmless, 1, |out| release.write_packed_command(out)).await?;
+        restored
+    }
+
+    async fn restore_overdue(&self) -> Result<usize> {
+        let now = self.clock.system_time().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        let before = now.saturating_sub(self.options.visibility_timeout).as_secs_f64();
+        let mut words = vec![
+            "ZRANGE".to_owned(),
+            self.keys.unacked_index().to_owned(),
+            format!("{before:.6}"),
+            "0".to_owned(),
+            "BYSCORE".to_owned(),
+            "REV".to_owned(),
+        ];
+        if let Some(limit) = self.options.unacked_restore_limit {
+            words.extend(["LIMIT".to_owned(), "0".to_owned(), limit.to_string()]);
+        }
+        let overdue = self.call(Repeat::Harmless, 1, |out| command::command(out, &words)).await?;
+        let Value::Array(tags) = overdue else { return Err(unexpected("ZRANGE", &overdue)) };
+        let tags: Vec<Bytes> = tags.into_iter().filter_map(text).collect();
+        let mut tables = HashMap::new();
+        let mut restored = 0;
+        for tags in tags.chunks(AT_ONCE) {
+            restored += self.restore_some(tags, before, &mut tables).await?;
+        }
+        Ok(restored)
+    }
+
+    async fn restore_some(&self, tags: &[Bytes], before: f64, tables: &mut HashMap<ShortStr, Table>) -> Result<usize> {
+        let values = self.call(Repeat::Harmless, 1, |out| {
+            command::head(out, tags.len() + 2);
+            command::word(out, "HMGET");
+            command::word(out, self.keys.unacked());
+            tags.iter().for_each(|tag| command::word(out, tag));
+        });
+        let Value::Array(values) = values.await? else { return Ok(0) };
+        let mut places: Vec<(String, Vec<String>)> = Vec::new();
+        for (tag, value) in tags.iter().zip(values) {
+            let tag = String::from_utf8_lossy(tag).into_owned();
+            let Some(value) = text(value) else {
+                // The entry is gone: what is left of it in the index goes with it.
+                let words = ["ZREM", self.keys.unacked_index(), &tag];
+                self.call(Repeat::Harmless, 1, |out| command::command(out, &words)).await?;
+                continue;
+            };
+            match self.destination(&value, tables).await? {
+                Destination::Lists(lists) => places.push((tag, lists)),
+                Destination::SetAside { queue, reason } => self.set_entry_aside(&tag, &queue, &reason).await?,
+            }
+        }
+        self.give_back_overdue(&places, before).await
+    }
+
+    /// Finds where an entry goes. One that cannot be read goes to the malformed list of its queue, or of the hash's own name
+    /// when its queue cannot be read either.
+    async fn destination(&self, value: &Bytes, tables: &mut HashMap<ShortStr, Table>) -> Result<Destination> {
+        let entry = match Unacked::read(value, &self.limits) {
+            Ok(entry) => entry,
+            Err(error) => {
+                let queue = self.options.unacked_key.as_str().into();
+                return Ok(Destination::SetAside { queue, reason: error.to_string() });
+            }
+        };
+        let received = match entry.envelope(&self.limits) {
+            Ok(received) => received,
+            Err(error) => {
+                return Ok(Destination::SetAside { queue: entry.routing_key.clone(), reason: error.to_string() });
+            }
+        };
+        if !entry.exchange.is_empty() && !tables.contains_key(&entry.exchange) {
+            let key = self.keys.binding(&entry.exchange);
+            let members = self.call(Repeat::Harmless, 1, |out| command::command(out, &["SMEMBERS", &key])).await?;
+            let (Value::Array(members) | Value::Set(members)) = members else { return Err(unexpected("SMEMBERS", &members)) };
+            let table = Table::parse(members.into_iter().filter_map(text), self.keys.sep());
+            tables.insert(entry.exchange.clone(), table);
+        }
+        let empty = Table::default();
+        let table = tables.get(&entry.exchange).unwrap_or(&empty);
+        let kind = self.topology.exchange_kind(&entry.exchange);
+        Destination::find(&entry, received.list_priority, &self.keys, table, kind.as_ref().ok_or(Undeclared))
+    }
+
+    async fn give_back_overdue(&self, places: &[(String, Vec<String>)], before: f64) -> Result<usize> {
+        if places.is_empty() {
+            return Ok(0);
+        }
+        let messages: Vec<GivenBack<'_>> = places
+            .iter()
+            .map(|(tag, lists)| {
+                let copies = lists.iter().enumerate().map(|(index, list)| Copy {
+                    list,
+                    // Copies under one tag would share one entry, and the first to be settled would take the others along.
+                    delivery_tag: (index > 0).then(|| uuid::Uuid::new_v4().to_string()),
+                });
+                GivenBack { tag, delivered: true, copies: copies.collect() }
+            })
+            .collect();
+        let requeue = Requeue { keys: &self.keys, not_after: Some(before), messages: &messages }.command()?;
+        let answer = self.call(Repeat::Harmless, 1, |out| requeue.write_packed_command(out)).await?;
+        let outcomes = Requeue::read(answer)?;
+        for ((tag, _), _) in places.iter().zip(&outcomes).filter(|(_, outcome)| **outcome == Requeued::Malformed) {
+            self.set_entry_aside(tag, &self.options.unacked_key, "not a message").await?;
+        }
+        Ok(outcomes.iter().filter(|outcome| **outcome == Requeued::Done).count())
+    }
+
+    async fn set_entry_aside(&self, tag: &str, queue: &str, reason: &str) -> Result<()> {
+        tracing::warn!(%queue, %reason, "set aside an unsettled message that cannot be given back");
+        let aside = SetAside { keys: &self.keys, tag, queue, reason }.command()?;
+        self.call(Repeat::Harmless, 1, |out| aside.write_packed_command(out)).await.map(drop)
+    }
 }
+
+/// Waits for `sleep`; `true` when the other end of `stopped` went first.
+async fn is_ended(stopped: &mut Reply<()>, sleep: kombu_core::hub::Sleep) -> bool {
+    let mut sleep = std::pin::pin!(sleep);
+    std::future::poll_fn(|cx| {
+        use std::future::Future;
+        use std::task::Poll;
+        if std::pin::Pin::new(&mut *stopped).poll(cx).is_ready() {
+            return Poll::Ready(true);
+        }
+        sleep.as_mut().poll(cx).map(|()| false)
+    })
+    .await
+}
+
+fn text(value: Value) -> Option<Bytes> {
+    match value {
+        Value::BulkString(text) => Some(Bytes::from(text)),
+        _ => None,
+    }
+}
+
+/// How many messages go back in one command.
+const AT_ONCE: usize = 100;

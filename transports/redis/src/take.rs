@@ -266,8 +266,8 @@ impl Session {
                     }
                 }
             }
-            Err((malformed, queue, text)) => {
-                self.set_malformed_aside(&channel, malformed, number, queue, text);
+            Err((malformed, queue)) => {
+                self.set_malformed_aside(&channel, malformed, number, queue);
                 // The message behind it may be a good one.
                 Taking::submit(self, 1, lists, Some(Fetch { channel, sender }));
             }
@@ -324,10 +324,10 @@ impl Session {
                     Some((_, all)) => all.push(one),
                     None => arrived.push((consumer, vec![one])),
                 },
-                Err((malformed, queue, text)) => {
+                Err((malformed, queue)) => {
                     consumer.return_credit();
                     if let Some(channel) = consumer.channel.upgrade() {
-                        self.set_malformed_aside(&channel, malformed, number, queue, text);
+                        self.set_malformed_aside(&channel, malformed, number, queue);
                     }
                 }
             }
@@ -356,22 +356,22 @@ impl Session {
         }
     }
 
-    fn read(&self, raw: Raw) -> Result<Arrived, (Malformed, ShortStr, Bytes)> {
+    fn read(&self, raw: Raw) -> Result<Arrived, (Malformed, ShortStr)> {
         let Raw { text, number, list } = raw;
         let limits = Limits { no_ack: list.no_ack, ..self.limits };
         match envelope::read(&text, &limits) {
             Ok(received) => {
-                let place = number.map_or(Place::Local(Bytes::new()), Place::Recorded);
+                let place = number.map_or(Place::Nowhere, Place::Recorded);
                 Ok(Arrived { received, place, queue: list.queue, list: list.key })
             }
             Err(error) => {
                 let malformed = Malformed {
                     queue: list.queue.clone(),
-                    raw: text.clone(),
+                    raw: text,
                     reason: error.to_string(),
                     at: std::time::SystemTime::now(),
                 };
-                Err((malformed, list.queue, text))
+                Err((malformed, list.queue))
             }
         }
     }
@@ -382,7 +382,6 @@ impl Session {
         malformed: Malformed,
         number: Option<u64>,
         queue: ShortStr,
-        text: Bytes,
     ) {
         match number {
             Some(number) => {
@@ -390,13 +389,19 @@ impl Session {
                 Aside { number, queue, reason, answers: None, channel: Some(Arc::clone(channel)) }.submit(self);
             }
             None => {
-                let key = self.keys.malformed(&queue);
-                // Text can always be written as JSON.
-                let entry = malformed::entry(&text, &malformed.reason, malformed.at).unwrap_or_else(|_| text.to_vec());
-                self.send_quietly("setting aside", 1, |out| command::command(out, &[b"RPUSH", key.as_bytes(), &entry]));
+                self.keep_malformed(&malformed);
             }
         }
         channel.report_malformed(malformed);
+    }
+
+    /// Adds what is recorded nowhere to the malformed list.
+    pub(crate) fn keep_malformed(&self, malformed: &Malformed) {
+        let key = self.keys.malformed(&malformed.queue);
+        let raw = &malformed.raw;
+        // Text can always be written as JSON.
+        let entry = malformed::entry(raw, &malformed.reason, malformed.at).unwrap_or_else(|_| raw.to_vec());
+        self.send_quietly("setting aside", 1, |out| command::command(out, &[b"RPUSH", key.as_bytes(), &entry]));
     }
 
     fn report_set_aside(&self, channel: Option<&Arc<ChannelCore>>, asides: Vec<Malformed>) {
@@ -438,7 +443,7 @@ impl Session {
             .into_iter()
             .filter_map(|one| match one.place {
                 Place::Recorded(number) => Some((number, one.list)),
-                Place::Local(_) => None,
+                Place::Local(_) | Place::Nowhere => None,
             })
             .collect();
         if !items.is_empty() {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use kombu_core::hub::Hub;
 use kombu_core::{
-    Capabilities, Channel, Error, ErrorKind, Ordering, Priority, PriorityOrder, Result, Support, Transport,
+    Capabilities, Channel, Clock, Error, ErrorKind, Ordering, Priority, PriorityOrder, Result, Support, Transport,
     TransportConfig, TransportEntry, registry, reply,
 };
 
@@ -33,12 +33,12 @@ fn make(config: TransportConfig) -> Result<Arc<dyn Transport>> {
     let options = RedisOptions::new(&config)?;
     let target = Target::new(&options, &config.url);
     let capabilities = Arc::new(capabilities(&options));
-    Ok(Arc::new(RedisTransport { prepared: Mutex::new(Some((options, target))), session: Mutex::new(None), capabilities }))
+    Ok(Arc::new(RedisTransport { prepared: Mutex::new(Some((options, target, config.clock))), session: Mutex::new(None), capabilities }))
 }
 
 struct RedisTransport {
     /// What a session is made from, until it is.
-    prepared: Mutex<Option<(RedisOptions, Target)>>,
+    prepared: Mutex<Option<(RedisOptions, Target, Arc<dyn Clock>)>>,
     session: Mutex<Option<Arc<Session>>>,
     capabilities: Arc<Capabilities>,
 }
@@ -58,10 +58,10 @@ impl Transport for RedisTransport {
     }
 
     fn register_with_event_loop(&self, hub: &dyn Hub) -> Result<()> {
-        let Some((options, target)) = lock(&self.prepared).take() else {
+        let Some((options, target, clock)) = lock(&self.prepared).take() else {
             return Err(Error::new(ErrorKind::InvalidState, "the transport is attached to a hub already"));
         };
-        *lock(&self.session) = Some(Session::new(options, target, hub.io()));
+        *lock(&self.session) = Some(Session::new(options, target, clock, hub.io()));
         Ok(())
     }
 
@@ -76,7 +76,6 @@ impl Transport for RedisTransport {
         };
         let greeting = opened.unwrap_or_else(|| Err(crate::connection::closed()))?;
         check_version(&greeting)?;
-        session.start_sweeping();
         Ok(())
     }
 

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use kombu_core::{DeliveryTag, ShortStr};
 
 use crate::consumer::Consumer;
+use crate::listen::Broadcast;
 
 /// An unsettled delivery: what is needed to forget it or to give it back.
 pub(crate) struct Held {
@@ -24,7 +24,9 @@ pub(crate) enum Place {
     /// On the server, in the field of this number.
     Recorded(u64),
     /// Here only: a broadcast message, of which the server has no copy.
-    Local(Bytes),
+    Local(Broadcast),
+    /// Nowhere: it counted as acknowledged when it was taken.
+    Nowhere,
 }
 
 /// Delivery tags of a channel and the deliveries they name: 1, 2, 3, …, across lost sockets.
@@ -86,7 +88,7 @@ mod tests {
     fn numbers(taken: Option<Vec<Held>>) -> Vec<u64> {
         let number = |held: Held| match held.place {
             Place::Recorded(number) => number,
-            Place::Local(_) => 0,
+            Place::Local(_) | Place::Nowhere => 0,
         };
         taken.into_iter().flatten().map(number).collect()
     }

@@ -2,7 +2,7 @@
 --
 -- Everything else stays byte for byte as it was: decoding and encoding it with cjson would round large integers, turn empty
 -- lists into objects and refuse NaN. Texts are jumped over with plain searches, so a large body costs next to nothing.
--- Each function that finds a place returns nil where the text is not JSON.
+-- Functions that find places return nil where the text is not JSON.
 
 local function skip_space(text, at)
   return string.find(text, '[^ \n\r\t]', at) or #text + 1
@@ -42,29 +42,36 @@ local function after_value(text, at)
   return at
 end
 
--- Returns the places of the values of an object's members by name, each as {first, last}, or nil. Of members with the same
--- name the last counts.
-local function members(text, object)
-  if string.byte(text, object) ~= 123 then return nil end
+-- Goes through the object at `object`. Returns the places of its members' values by name, as {first, last}, and the place behind
+-- it, or nil. Of members with the same name the last counts. Objects whose names are in `inner` are gone through as well: their
+-- places hold what was found in them as `members`.
+local function members(text, object, inner)
   local found = {}
   local at = skip_space(text, object + 1)
-  if string.byte(text, at) == 125 then return found end
+  if string.byte(text, at) == 125 then return found, at + 1 end
   while true do
-    if string.byte(text, at) ~= 34 then return nil end
-    local behind = after_text(text, at)
+    local _, _, name, value = string.find(text, '^"([^"\\]*)"[ \n\r\t]*:[ \n\r\t]*()', at)
+    if not name then
+      local behind = string.byte(text, at) == 34 and after_text(text, at)
+      if not behind then return nil end
+      name = string.sub(text, at + 1, behind - 2)
+      _, _, value = string.find(text, '^[ \n\r\t]*:[ \n\r\t]*()', behind)
+      if not value then return nil end
+    end
+    local place = {value}
+    local behind
+    if inner[name] and string.byte(text, value) == 123 then
+      place.members, behind = members(text, value, inner[name])
+    else
+      behind = after_value(text, value)
+    end
     if not behind then return nil end
-    local name = string.sub(text, at + 1, behind - 2)
-    at = skip_space(text, behind)
-    if string.byte(text, at) ~= 58 then return nil end
-    at = skip_space(text, at + 1)
-    behind = after_value(text, at)
-    if not behind then return nil end
-    found[name] = {at, behind - 1}
-    at = skip_space(text, behind)
-    local char = string.byte(text, at)
-    if char == 125 then return found end
-    if char ~= 44 then return nil end
-    at = skip_space(text, at + 1)
+    place[2] = behind - 1
+    found[name] = place
+    local _, _, char, following = string.find(text, '^[ \n\r\t]*([,}])[ \n\r\t]*()', behind)
+    if char == '}' then return found, following end
+    if not char then return nil end
+    at = following
   end
 end
 
@@ -96,46 +103,45 @@ local function apply(text, edits)
   return table.concat(parts)
 end
 
+local NAMES = string.gsub('}~,~"[^"\\]*"~,~"[^"\\]*"~%]~$', '~', '[ \n\r\t]*')
+
 -- Returns the envelope in a value of `unacked`, or nil.
 local function envelope_of(value)
-  local at = skip_space(value, 1)
-  if string.byte(value, at) ~= 91 then return nil end
-  at = skip_space(value, at + 1)
-  if string.byte(value, at) ~= 123 then return nil end
-  local behind = after_value(value, at)
-  return behind and string.sub(value, at, behind - 1)
+  local first = skip_space(value, 1)
+  if string.byte(value, first) ~= 91 then return nil end
+  first = skip_space(value, first + 1)
+  if string.byte(value, first) ~= 123 then return nil end
+  -- Short names without escapes are found from the end, which spares the way through the envelope.
+  local last = string.find(value, NAMES, math.max(first, #value - 600))
+  if last then return string.sub(value, first, last) end
+  local behind = after_value(value, first)
+  return behind and string.sub(value, first, behind - 1)
 end
+
+local INNER = {headers = {}, properties = {delivery_info = {}}}
 
 -- Returns the envelope as it is given back: both of Kombu's redelivered flags set and our count one higher (`again`), and
 -- with another delivery tag unless `tag` is empty. What Kombu would fail on is left alone.
 local function given_back(text, again, tag)
-  local envelope = members(text, 1)
+  local envelope = members(text, 1, INNER)
   if not envelope then return nil end
   local edits = {}
   local headers = envelope['headers']
   local properties = envelope['properties']
   if again then
-    if headers and string.byte(text, headers[1]) == 123 then
-      local found = members(text, headers[1])
-      if not found then return nil end
-      local place = found['x-delivery-count']
+    if headers and headers.members then
+      local place = headers.members['x-delivery-count']
       local count = place and tonumber(string.sub(text, place[1], place[2])) or 0
       count = string.format('%d', math.max(0, math.min(count, 1000000000)) + 1)
-      set(edits, headers[1], found, {{'redelivered', 'true'}, {'x-delivery-count', count}})
+      set(edits, headers[1], headers.members, {{'redelivered', 'true'}, {'x-delivery-count', count}})
     elseif not headers or string.sub(text, headers[1], headers[2]) == 'null' then
       set(edits, 1, envelope, {{'headers', '{"redelivered": true, "x-delivery-count": 1}'}})
     end
   end
-  if properties and string.byte(text, properties[1]) == 123 then
-    local found = members(text, properties[1])
-    if not found then return nil end
-    local info = found['delivery_info']
-    if again and info and string.byte(text, info[1]) == 123 then
-      local inside = members(text, info[1])
-      if not inside then return nil end
-      set(edits, info[1], inside, {{'redelivered', 'true'}})
-    end
-    if tag ~= '' then set(edits, properties[1], found, {{'delivery_tag', '"' .. tag .. '"'}}) end
+  if properties and properties.members then
+    local info = properties.members['delivery_info']
+    if again and info and info.members then set(edits, info[1], info.members, {{'redelivered', 'true'}}) end
+    if tag ~= '' then set(edits, properties[1], properties.members, {{'delivery_tag', '"' .. tag .. '"'}}) end
   end
   return apply(text, edits)
 end

@@ -1,5 +1,4 @@
 //! A transport on a hub of its own, used through the traits as core uses it.
-#![allow(dead_code, reason = "each test file uses its part")]
 
 use std::future::Future;
 use std::pin::pin;

@@ -1,0 +1,54 @@
+//! An idle consumer costs nothing.
+
+use kombu_brokers::{PATIENCE, RedisServer, eventually};
+
+use crate::common::{Rig, options};
+
+fn is_waiting(server: &RedisServer) -> bool {
+    server.command(&["CLIENT", "LIST"]).text().lines().any(|line| line.contains("cmd=brpop"))
+}
+
+#[test]
+fn an_idle_consumer_sends_nothing_while_it_waits() {
+    let server = RedisServer::start();
+    let rig = Rig::new(&server);
+    let channel = rig.channel();
+    let inbox = channel.consume("q");
+    channel.publish("", "q", "x");
+    channel.ack(inbox.take(1)[0].tag).unwrap();
+    // The sweep at the start is over, and the waiter waits.
+    assert!(eventually(PATIENCE, || is_waiting(&server) && server.keys().is_empty()));
+    let mut monitor = server.monitor();
+    monitor.take();
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    let heard: Vec<_> = monitor.take().iter().map(|command| command.name()).collect();
+    assert_eq!(heard, Vec::<String>::new());
+}
+
+#[test]
+fn only_the_time_outs_of_the_waiter_are_heard() {
+    let server = RedisServer::start();
+    let rig = Rig::with(&server, options([("polling_interval", 0.2)]));
+    let channel = rig.channel();
+    let _inbox = channel.consume("q");
+    assert!(eventually(PATIENCE, || is_waiting(&server)));
+    let mut monitor = server.monitor();
+    monitor.take();
+    let mut heard = Vec::new();
+    assert!(eventually(PATIENCE, || {
+        heard.extend(monitor.take().iter().map(|command| command.name()));
+        heard.len() >= 3
+    }));
+    assert!(heard.iter().all(|name| name == "BRPOP"), "{heard:?}");
+}
+
+#[test]
+fn a_connection_without_consumers_has_one_socket() {
+    let server = RedisServer::start();
+    let rig = Rig::new(&server);
+    let channels: Vec<_> = (0..50).map(|_| rig.channel()).collect();
+    channels[0].publish("", "q", "x");
+    let clients = server.command(&["CLIENT", "LIST"]).text().lines().count();
+    // Ours, and the one that asks.
+    assert_eq!(clients, 2);
+}

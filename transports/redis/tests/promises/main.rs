@@ -1,0 +1,16 @@
+//! What the Redis transport promises, against a real server, one file per promise.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on stops")]
+
+mod close_gives_back;
+mod common;
+mod errors_are_clean;
+mod fanout;
+mod idle;
+mod malformed;
+mod mandatory;
+mod prefetch_window;
+mod priorities;
+mod publish_and_consume;
+mod reconnect;
+mod requeue_and_restore;
+mod sweep;

@@ -1,0 +1,154 @@
+//! A lost socket costs nothing but time.
+
+use std::collections::BTreeMap;
+
+use kombu_brokers::{Direction, FaultProxy, PATIENCE, RedisServer, eventually};
+use kombu_core::ExchangeKind;
+
+use crate::common::{Inbox, Rig, TestChannel, block_on, bodies};
+
+/// Consumes until every body of `0..count` was seen; returns how often each came unmarked.
+fn drain(channel: &TestChannel, inbox: &Inbox, count: usize) -> BTreeMap<String, u32> {
+    let mut seen: BTreeMap<String, u32> = BTreeMap::new();
+    let whole = eventually(4 * PATIENCE, || {
+        for delivery in inbox.take(0) {
+            let body = bodies(std::slice::from_ref(&delivery)).remove(0);
+            let is_marked = delivery.redelivered || delivery.envelope.headers.get("x-republished").is_some();
+            *seen.entry(body).or_default() += u32::from(!is_marked);
+            drop(channel.channel.basic_ack(delivery.tag, false));
+        }
+        seen.len() == count
+    });
+    assert!(whole, "{} of {count} came", seen.len());
+    seen
+}
+
+fn kill_clients(server: &RedisServer, kind: &str) {
+    server.command(&["CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes"]);
+}
+
+#[test]
+fn killed_connections_lose_and_double_nothing() {
+    let server = RedisServer::start();
+    let rig = Rig::new(&server);
+    let channel = rig.channel();
+    channel.exchange("e", ExchangeKind::Direct);
+    channel.queue("q");
+    channel.bind("q", "e", "k");
+    let inbox = channel.consume("q");
+    let mut confirms = Vec::new();
+    for number in 0..600 {
+        confirms.push(channel.send("e", "k", number.to_string()));
+        if number % 100 == 50 {
+            kill_clients(&server, "normal");
+        }
+    }
+    for confirm in confirms {
+        block_on(confirm).unwrap();
+    }
+    let seen = drain(&channel, &inbox, 600);
+    assert!(seen.values().all(|count| *count <= 1), "an unmarked double");
+    assert!(eventually(PATIENCE, || server.command(&["HLEN", "unacked"]).int() == 0));
+}
+
+#[test]
+fn a_restarted_server_is_found_again_and_the_consumer_goes_on() {
+    let mut server = RedisServer::options().appendonly().start();
+    let rig = Rig::new(&server);
+    let channel = rig.channel();
+    let inbox = channel.consume("q");
+    for number in 0..50 {
+        channel.publish("", "q", number.to_string());
+    }
+    let held = inbox.take(50);
+    // Acks, publishes and deliveries across the restart.
+    for delivery in &held[..25] {
+        drop(channel.channel.basic_ack(delivery.tag, false));
+    }
+    server.kill();
+    let confirms: Vec<_> = (50..100).map(|number| channel.send("", "q", number.to_string())).collect();
+    server.restart();
+    for delivery in &held[25..] {
+        channel.ack(delivery.tag).unwrap();
+    }
+    for confirm in confirms {
+        block_on(confirm).unwrap();
+    }
+    drain(&channel, &inbox, 50);
+    assert!(eventually(PATIENCE, || server.command(&["HLEN", "unacked"]).int() == 0));
+    let disturbed = channel.events.disturbed.lock().unwrap();
+    assert!(disturbed.iter().any(Option::is_some) && disturbed.last().unwrap().is_none());
+    assert!(channel.events.closed.lock().unwrap().is_empty());
+}
+
+#[test]
+fn an_idle_consumer_resumes_after_its_waiter_was_killed() {
+    let server = RedisServer::start();
+    let rig = Rig::new(&server);
+    let channel = rig.channel();
+    let inbox = channel.consume("q");
+    for number in 0..5 {
+        assert!(eventually(PATIENCE, || {
+            let clients = server.command(&["CLIENT", "LIST"]);
+            clients.text().lines().any(|line| line.contains("cmd=brpop"))
+        }));
+        kill_clients(&server, "normal");
+        channel.publish("", "q", number.to_string());
+        channel.ack(inbox.take(1)[0].tag).unwrap();
+    }
+}
+
+#[test]
+fn a_killed_listener_listens_again() {
+    let server = RedisServer::start();
+    let rig = Rig::new(&server);
+    let channel = rig.channel();
+    channel.exchange("f", ExchangeKind::Fanout);
+    channel.queue("q");
+    channel.bind("q", "f", "");
+    let inbox = channel.consume("q");
+    kill_clients(&server, "pubsub");
+    // What is published while nobody listens is gone; then it is heard again.
+    assert!(eventually(PATIENCE, || channel.publish("f", "", "x") == Some(1)));
+    inbox.wait(1);
+}
+
+#[test]
+fn an_answer_lost_on_the_way_loses_no_claimed_message() {
+    let server = RedisServer::start();
+    let proxy = FaultProxy::start(server.addr());
+    let rig = Rig::at(&server.url_at(proxy.addr()));
+    let channel = rig.channel();
+    let other = Rig::new(&server);
+    let publisher = other.channel();
+    for number in 0..300 {
+        publisher.publish("", "q", number.to_string());
+    }
+    // The claims are executed, their answers never arrive.
+    proxy.blackhole(Direction::ToClient);
+    let sink = channel.consume("q");
+    assert!(eventually(PATIENCE, || server.command(&["HLEN", "unacked"]).int() > 0));
+    proxy.cut();
+    proxy.pass();
+    let seen = drain(&channel, &sink, 300);
+    assert_eq!(seen.len(), 300);
+    assert!(eventually(PATIENCE, || server.command(&["HLEN", "unacked"]).int() == 0));
+    assert_eq!(server.command(&["LLEN", "q"]).int(), 0);
+}
+
+#[test]
+fn a_publish_whose_answer_was_lost_is_repeated_and_marked() {
+    let server = RedisServer::start();
+    let proxy = FaultProxy::start(server.addr());
+    let rig = Rig::at(&server.url_at(proxy.addr()));
+    let channel = rig.channel();
+    proxy.blackhole(Direction::ToClient);
+    let confirm = channel.send("", "q", "x");
+    assert!(eventually(PATIENCE, || server.command(&["LLEN", "q"]).int() == 1));
+    proxy.cut();
+    proxy.pass();
+    block_on(confirm).unwrap();
+    let (first, second) = (channel.get("q").unwrap(), channel.get("q").unwrap());
+    assert!(first.envelope.headers.get("x-republished").is_none());
+    assert!(second.envelope.headers.get("x-republished").is_some());
+}
