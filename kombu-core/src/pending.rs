@@ -45,8 +45,18 @@ pub(crate) struct Terms {
     pub(crate) operation: &'static str,
     pub(crate) started: Instant,
     pub(crate) timeout: Duration,
-    /// For a publish: whether the transport has it, which decides what a time-out says of the outcome.
-    pub(crate) is_sent: Option<Arc<AtomicBool>>,
+    pub(crate) sent: Sent,
+}
+
+/// Whether the transport has the message of a publish, which decides what a time-out says of the outcome.
+#[derive(Clone, Debug)]
+pub(crate) enum Sent {
+    /// It is no publish.
+    NoPublish,
+    /// It has.
+    Yes,
+    /// It has if this is set.
+    When(Arc<AtomicBool>),
 }
 
 impl Terms {
@@ -56,8 +66,8 @@ impl Terms {
 
     /// Makes a time-out say whether the broker may have the message, and leaves the transport, which may know better, the
     /// first word. A message that is not with the transport by the deadline is never handed to it.
-    pub(crate) fn of_publish(mut self, is_sent: Arc<AtomicBool>) -> Self {
-        self.is_sent = Some(is_sent);
+    pub(crate) fn of_publish(mut self, sent: Sent) -> Self {
+        self.sent = sent;
         self.timeout += GRACE;
         self
     }
@@ -73,10 +83,10 @@ impl Terms {
         } else {
             error
         };
-        match &self.is_sent {
-            Some(is_sent) if is_sent.load(Ordering::Acquire) => error.with_outcome(Outcome::Unknown),
-            Some(_) => error.with_outcome(Outcome::NotSent),
-            None => error,
+        match &self.sent {
+            Sent::NoPublish => error,
+            Sent::When(is_sent) if !is_sent.load(Ordering::Acquire) => error.with_outcome(Outcome::NotSent),
+            Sent::Yes | Sent::When(_) => error.with_outcome(Outcome::Unknown),
         }
     }
 }
@@ -102,21 +112,12 @@ impl<T: Send + 'static> Pending<T> {
     /// # Errors
     ///
     /// The operation's, or `Timeout` when its deadline passes first; the text says so when the hub is not running.
+    #[inline]
     pub fn wait(self) -> Result<T> {
-        let mut waiting = match self.0 {
-            State::Ready(result) => return result.unwrap_or_else(|| Err(taken())),
-            State::Waiting(waiting) => waiting,
-        };
-        let deadline = waiting.terms.deadline();
-        let mut result = None;
-        {
-            let mut answer = pin!(async { result = Some(waiting.answer.as_mut().await) });
-            match hub::wait_on_own_hub(&waiting.terms.hub, answer.as_mut(), Some(deadline)) {
-                Some(turned) => drop(turned?),
-                None => park(answer.as_mut(), &waiting.terms.hub, deadline),
-            }
+        match self.0 {
+            State::Ready(result) => result.unwrap_or_else(|| Err(taken())),
+            State::Waiting(mut waiting) => waiting.wait(),
         }
-        result.unwrap_or_else(|| Err(waiting.terms.timed_out()))
     }
 
     /// Returns an answer that waits for a second one, within the deadline of the first.
@@ -136,9 +137,9 @@ impl<T: Send + 'static> Pending<T> {
     }
 
     /// Applies [`Terms::of_publish`].
-    pub(crate) fn of_publish(mut self, is_sent: Arc<AtomicBool>) -> Self {
+    pub(crate) fn of_publish(mut self, sent: Sent) -> Self {
         if let State::Waiting(waiting) = &mut self.0 {
-            waiting.terms = waiting.terms.clone().of_publish(is_sent);
+            waiting.terms = waiting.terms.clone().of_publish(sent);
         }
         self
     }
@@ -152,6 +153,21 @@ impl<T: Send + 'static> Pending<T> {
                 Pending::new(terms, async move { answer.await.map(change) })
             }
         }
+    }
+}
+
+impl<T> Waiting<T> {
+    fn wait(&mut self) -> Result<T> {
+        let deadline = self.terms.deadline();
+        let mut result = None;
+        {
+            let mut answer = pin!(async { result = Some(self.answer.as_mut().await) });
+            match hub::wait_on_own_hub(&self.terms.hub, answer.as_mut(), Some(deadline)) {
+                Some(turned) => drop(turned?),
+                None => park(answer.as_mut(), &self.terms.hub, deadline),
+            }
+        }
+        result.unwrap_or_else(|| Err(self.terms.timed_out()))
     }
 }
 

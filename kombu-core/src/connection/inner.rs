@@ -1,6 +1,7 @@
 //! The state behind a connection, and how operations run on it.
 
 use std::future::Future;
+use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
@@ -18,7 +19,7 @@ use crate::capability::Capabilities;
 use crate::consumer::ConsumerCore;
 use crate::error::{Error, ErrorKind, Outcome, Recovery, Result, Scope};
 use crate::hub::{self, Hub, HubHandle};
-use crate::pending::{Pending, Terms};
+use crate::pending::{Pending, Sent, Terms};
 use crate::race::{First, Flag, first};
 use crate::registry::TransportEntry;
 use crate::reply;
@@ -41,6 +42,8 @@ pub(crate) struct Inner {
     pub(crate) topology: Topology,
     pub(super) lane: Lane,
     pub(super) live: ArcSwapOption<Live>,
+    /// The first `live`, which most connections keep: it is found without counting references.
+    pub(super) first_live: OnceLock<Arc<Live>>,
     pub(super) was_connected: AtomicBool,
     pub(super) closing: Flag,
     /// A transport made ahead of the first connect, so that bad options are found when the connection is made.
@@ -67,6 +70,7 @@ impl Inner {
             topology: Topology::default(),
             lane: Lane::default(),
             live: ArcSwapOption::empty(),
+            first_live: OnceLock::new(),
             was_connected: AtomicBool::new(false),
             closing: Flag::default(),
             prepared,
@@ -140,14 +144,14 @@ impl Inner {
     }
 
     /// Returns the living channel if nothing waits before the caller: then a publish may go straight to it.
-    pub(crate) fn open_lane(&self) -> Option<arc_swap::Guard<Option<Arc<Live>>>> {
+    #[inline]
+    pub(crate) fn open_lane(&self) -> Option<OpenLane<'_>> {
         if !self.lane.is_idle() {
             return None;
         }
-        let live = self.live.load();
-        match &*live {
-            Some(current) if !current.is_dead() => Some(live),
-            _ => None,
+        match self.first_live.get() {
+            Some(first) if !first.is_dead() => Some(OpenLane::First(first)),
+            _ => self.live().map(OpenLane::Later),
         }
     }
 
@@ -165,7 +169,7 @@ impl Inner {
     pub(crate) fn terms(&self, operation: &'static str, timeout: Duration) -> Result<Terms> {
         let hub = self.hub()?.clone();
         let started = hub.now();
-        Ok(Terms { hub, operation, started, timeout, is_sent: None })
+        Ok(Terms { hub, operation, started, timeout, sent: Sent::NoPublish })
     }
 
     /// Runs `work` on the living channel, in turn; again when the connection or channel was lost meanwhile and there is time.
@@ -312,6 +316,23 @@ impl Inner {
     }
 }
 
+/// What [`Inner::open_lane`] returns.
+pub(crate) enum OpenLane<'a> {
+    First(&'a Live),
+    Later(Arc<Live>),
+}
+
+impl Deref for OpenLane<'_> {
+    type Target = Live;
+
+    fn deref(&self) -> &Live {
+        match self {
+            OpenLane::First(live) => live,
+            OpenLane::Later(live) => live,
+        }
+    }
+}
+
 impl Drop for Inner {
     fn drop(&mut self) {
         let Some(hub) = self.hub.get().cloned() else { return };
@@ -325,7 +346,7 @@ impl Drop for Inner {
             hub: hub.clone(),
             operation: "connection.close",
             timeout: self.options.close_timeout.min(Duration::from_secs(1)),
-            is_sent: None,
+            sent: Sent::NoPublish,
         };
         let done = hub.spawn(async move { live.shut_down().await });
         // The last clone is gone, perhaps at the end of `main`: what is held goes back before the process does. On a hub that

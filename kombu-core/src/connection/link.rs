@@ -167,6 +167,7 @@ impl Inner {
     fn adopt(&self, transport: Arc<dyn Transport>, channel: Arc<dyn Channel>) -> Arc<Live> {
         let live = Live::new(transport, channel);
         live.channel.observe(Arc::new(Observer { inner: self.weak(), live: Arc::downgrade(&live) }));
+        _ = self.first_live.set(Arc::clone(&live));
         self.live.store(Some(Arc::clone(&live)));
         live
     }

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use super::Consumer;
 use super::builder::{ConsumerOptions, Core, Handler};
-use super::inbox::Inbox;
+use super::inbox::{Inbox, News};
 use crate::answer::Returned;
 use crate::channel::{ChannelEvents, Malformed};
 use crate::connection::{Connection, ConnectionEvent, Inner, Live};
@@ -34,8 +34,6 @@ pub(super) enum Face {
 
 pub(super) struct Callback {
     hub: HubHandle,
-    /// Whether a run is queued on the hub or under way.
-    is_scheduled: AtomicBool,
     /// `None` while it runs.
     worker: Mutex<Option<Worker>>,
 }
@@ -50,11 +48,7 @@ struct Worker {
 impl Face {
     pub(super) fn callback(handler: Handler, hub: HubHandle) -> Self {
         let worker = Worker { handler, taken: VecDeque::new(), origins: Vec::new() };
-        Face::Callback(Box::new(Callback {
-            hub,
-            is_scheduled: AtomicBool::new(false),
-            worker: Mutex::new(Some(worker)),
-        }))
+        Face::Callback(Box::new(Callback { hub, worker: Mutex::new(Some(worker)) }))
     }
 }
 
@@ -224,15 +218,16 @@ impl ConsumerCore {
     }
 
     /// Hands over what came in: wakes the stream, or queues a run of the callback.
-    fn notify(self: &Arc<Self>, waker: Option<std::task::Waker>) {
+    #[inline]
+    fn notify(self: &Arc<Self>, news: News) {
         match &self.face {
             Face::Stream => {
-                if let Some(waker) = waker {
+                if let Some(waker) = news.waker {
                     waker.wake();
                 }
             }
             Face::Callback(callback) => {
-                if !callback.is_scheduled.swap(true, Ordering::AcqRel) {
+                if news.starts_run {
                     callback.hub.schedule(Arc::clone(self) as Arc<dyn Scheduled>);
                 }
             }
@@ -312,13 +307,13 @@ impl Scheduled for ConsumerCore {
         // A run is queued only while none is under way, so the worker is there.
         let Some(mut worker) = worker else { return };
         let may_have_more = self.work(&mut worker);
-        // Deliveries are added under this lock and tell of themselves after it: whoever adds one now sees the flag.
-        let state = self.inbox.lock();
-        let is_done = !may_have_more && state.waiting.is_empty();
         *callback.worker.lock().unwrap_or_else(PoisonError::into_inner) = Some(worker);
-        callback.is_scheduled.store(!is_done, Ordering::Release);
-        drop(state);
-        if !is_done {
+        let goes_on = {
+            let mut state = self.inbox.lock();
+            state.is_scheduled = may_have_more || !state.waiting.is_empty();
+            state.is_scheduled
+        };
+        if goes_on {
             callback.hub.schedule(Arc::clone(&self) as Arc<dyn Scheduled>);
         }
     }
@@ -332,7 +327,7 @@ struct Sink {
 
 impl DeliverySink for Sink {
     fn deliver(&self, delivery: Delivery) {
-        let waker = {
+        let news = {
             let mut state = self.core.inbox.lock();
             if self.core.inbox.is_finished() {
                 let origin = Arc::clone(&state.origins[self.origin as usize]);
@@ -341,13 +336,13 @@ impl DeliverySink for Sink {
                 return;
             }
             state.waiting.push_back((self.origin, delivery));
-            state.waker.take()
+            state.news()
         };
-        self.core.notify(waker);
+        self.core.notify(news);
     }
 
     fn deliver_all(&self, deliveries: &mut Vec<Delivery>) {
-        let waker = {
+        let news = {
             let mut state = self.core.inbox.lock();
             if self.core.inbox.is_finished() {
                 let origin = Arc::clone(&state.origins[self.origin as usize]);
@@ -356,9 +351,9 @@ impl DeliverySink for Sink {
                 return;
             }
             state.waiting.extend(deliveries.drain(..).map(|delivery| (self.origin, delivery)));
-            state.waker.take()
+            state.news()
         };
-        self.core.notify(waker);
+        self.core.notify(news);
     }
 
     fn cancelled(&self, reason: Error) {

@@ -23,8 +23,17 @@ pub(super) struct State {
     pub(super) waiting: VecDeque<(u32, Delivery)>,
     pub(super) origins: Vec<Arc<Origin>>,
     pub(super) waker: Option<Waker>,
+    /// Whether a run of the callback is queued on its hub or under way.
+    pub(super) is_scheduled: bool,
     /// Why it ended, if it was not asked to; told once.
     pub(super) failure: Option<Error>,
+}
+
+/// What to tell, with the state unlocked, once something was added.
+pub(super) struct News {
+    pub(super) waker: Option<Waker>,
+    /// A run of the callback is to be queued.
+    pub(super) starts_run: bool,
 }
 
 impl Inbox {
@@ -78,6 +87,13 @@ impl Inbox {
 }
 
 impl State {
+    /// Takes whom to tell of what was just added. A callback that has a run before it is not told again: the run looks here,
+    /// under the same lock, before it ends.
+    #[inline]
+    pub(super) fn news(&mut self) -> News {
+        News { waker: self.waker.take(), starts_run: !std::mem::replace(&mut self.is_scheduled, true) }
+    }
+
     /// Takes the next message.
     pub(super) fn pop(&mut self) -> Option<Message> {
         let (origin, delivery) = self.waiting.pop_front()?;

@@ -1,12 +1,11 @@
 //! Producers: what publishes.
 
+mod declared;
 mod publish;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-
-use arc_swap::ArcSwapOption;
 
 use crate::connection::{Connection, ConnectionEvent};
 use crate::entity::Exchange;
@@ -14,6 +13,7 @@ use crate::error::Result;
 use crate::serialization::IntoBody;
 use crate::short_str::ShortStr;
 
+use declared::Declared;
 pub use publish::{Confirmed, Publish};
 
 /// Publishes messages through a connection. Cheap to clone; clones share it.
@@ -51,8 +51,7 @@ pub struct Producer {
 
 struct Shared {
     connection: Connection,
-    /// The exchange declared last, and on which living channel: the common case of [`Producer::needs_declaration`].
-    declared: ArcSwapOption<(ShortStr, u64)>,
+    declared: Declared,
     /// Exchange and key of unroutable publishes that were told of.
     told: Mutex<HashSet<(ShortStr, ShortStr)>>,
 }
@@ -63,11 +62,8 @@ const MOST_TOLD: usize = 1000;
 impl Producer {
     /// Makes a producer that publishes to the default exchange unless a publish says otherwise. Sends nothing.
     pub fn new(connection: &Connection) -> Self {
-        let shared = Shared {
-            connection: connection.clone(),
-            declared: ArcSwapOption::empty(),
-            told: Mutex::new(HashSet::new()),
-        };
+        let shared =
+            Shared { connection: connection.clone(), declared: Declared::default(), told: Mutex::new(HashSet::new()) };
         Producer { shared: Arc::new(shared), exchange: None, routing_key: ShortStr::default() }
     }
 
@@ -113,29 +109,25 @@ impl Producer {
     pub fn connection(&self) -> &Connection {
         &self.shared.connection
     }
+}
 
+impl Shared {
     /// Says whether `exchange` has to be declared before it is used on the living channel `generation`.
+    #[inline]
     fn needs_declaration(&self, exchange: &Exchange, generation: u64) -> bool {
-        if !exchange.is_declarable() {
-            return false;
-        }
-        let declared = self.shared.declared.load();
-        declared.as_ref().is_none_or(|declared| declared.1 != generation || declared.0 != *exchange.name())
-    }
-
-    fn note_declared(&self, exchange: &Exchange, generation: u64) {
-        self.shared.declared.store(Some(Arc::new((exchange.name().clone(), generation))));
+        exchange.is_declarable() && !self.declared.has(exchange.name(), generation)
     }
 
     /// Tells of a publish that matched no queue, once per exchange and key.
     #[cold]
-    fn tell_unroutable(&self, exchange: ShortStr, routing_key: ShortStr) {
+    fn tell_unroutable(&self, exchange: &ShortStr, routing_key: &ShortStr) {
+        let (exchange, routing_key) = (exchange.clone(), routing_key.clone());
         let is_news = {
-            let mut told = self.shared.told.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
             told.len() < MOST_TOLD && told.insert((exchange.clone(), routing_key.clone()))
         };
         if is_news {
-            self.shared.connection.inner.emit(ConnectionEvent::Unroutable { exchange, routing_key });
+            self.connection.inner.emit(ConnectionEvent::Unroutable { exchange, routing_key });
         }
     }
 }

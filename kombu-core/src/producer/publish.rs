@@ -1,20 +1,20 @@
 //! One publish.
 
+use std::borrow::Borrow;
 use std::future::IntoFuture;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::Producer;
+use super::{Producer, Shared};
 use crate::answer::{Answer, Confirmation};
-use crate::channel::Channel;
 use crate::compression;
 use crate::connection::{Inner, closed};
 use crate::entity::Exchange;
 use crate::envelope::Envelope;
 use crate::error::{Error, ErrorKind, Outcome, Result};
 use crate::method::BasicPublish;
-use crate::pending::Pending;
+use crate::pending::{Pending, Sent};
 use crate::properties::DeliveryMode;
 use crate::serialization::Body;
 use crate::short_str::ShortStr;
@@ -44,6 +44,7 @@ pub struct Publish<'p> {
 }
 
 impl<'p> Publish<'p> {
+    #[inline]
     pub(super) fn new(producer: &'p Producer, body: Result<Body>) -> Self {
         let mut publish = Publish {
             producer,
@@ -67,18 +68,21 @@ impl<'p> Publish<'p> {
     }
 
     /// Sets the exchange; default the producer's.
+    #[inline]
     pub fn exchange(mut self, exchange: &'p Exchange) -> Self {
         self.exchange = Some(exchange);
         self
     }
 
     /// Sets the routing key; default the producer's. For the default exchange it is the name of the queue.
+    #[inline]
     pub fn routing_key(mut self, routing_key: impl Into<ShortStr>) -> Self {
         self.envelope.routing_key = routing_key.into();
         self
     }
 
     /// Makes a message that matches no queue an error of kind `Returned`.
+    #[inline]
     pub fn mandatory(mut self) -> Self {
         self.mandatory = true;
         self
@@ -86,12 +90,14 @@ impl<'p> Publish<'p> {
 
     /// Sets the priority, default 0. What it means is up to the transport:
     /// [`Capabilities::priority`](crate::Capabilities).
+    #[inline]
     pub fn priority(mut self, priority: u8) -> Self {
         self.envelope.properties.priority = Some(priority);
         self
     }
 
     /// Sets whether the broker keeps the message over its restart; default the exchange's, which is persistent.
+    #[inline]
     pub fn delivery_mode(mut self, mode: DeliveryMode) -> Self {
         self.delivery_mode = Some(mode);
         self
@@ -180,6 +186,7 @@ impl<'p> Publish<'p> {
 
     /// Sets how long to wait for the broker's confirmation; default the connection's publish time-out, 30 s. A message that could
     /// not even be sent by then never is.
+    #[inline]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
@@ -200,14 +207,21 @@ impl<'p> Publish<'p> {
         }
         let timeout = self.timeout.unwrap_or(inner.options.publish_timeout);
         let method = BasicPublish { mandatory: self.mandatory, timeout: Some(timeout) };
+        let address = Address {
+            exchange: self.exchange.map_or(&DEFAULT_EXCHANGE, Exchange::name),
+            routing_key: self.envelope.routing_key.clone(),
+        };
         let envelope = Arc::new(self.envelope);
         if let Some(live) = inner.open_lane()
-            && let Some(live) = &*live
-            && self.exchange.is_none_or(|exchange| !producer.needs_declaration(exchange, live.generation))
+            && self.exchange.is_none_or(|exchange| !producer.shared.needs_declaration(exchange, live.generation))
         {
-            return confirm(producer, inner, method, live.channel.as_ref(), envelope);
+            let mut answer = live.channel.basic_publish(method, envelope);
+            return match answer.take_now() {
+                Some(result) => Pending::ready(read_answer(&producer.shared, &address, result)),
+                None => confirm_later(producer, timeout, answer, address.into_owned()),
+            };
         }
-        send_in_turn(producer, inner, method, self.exchange.cloned(), envelope)
+        send_in_turn(producer, inner, method, self.exchange.cloned(), envelope, address.into_owned())
     }
 
     /// Publishes the message and blocks until the broker has it; see [`Pending::wait`].
@@ -216,6 +230,7 @@ impl<'p> Publish<'p> {
     ///
     /// `Returned` (mandatory and unroutable), `NotFound` (no such exchange), `Overloaded`, `Timeout`, `ConnectionLost`, `Encode`;
     /// [`Error::outcome`] says whether the broker may have the message all the same.
+    #[inline]
     pub fn wait(self) -> Result<Confirmed> {
         self.send().wait()
     }
@@ -225,6 +240,7 @@ impl IntoFuture for Publish<'_> {
     type Output = Result<Confirmed>;
     type IntoFuture = Pending<Confirmed>;
 
+    #[inline]
     fn into_future(self) -> Pending<Confirmed> {
         self.send()
     }
@@ -236,50 +252,71 @@ impl std::fmt::Debug for Publish<'_> {
     }
 }
 
-/// Hands the message to the channel.
-fn confirm(
-    producer: &Producer,
-    inner: &Inner,
-    method: BasicPublish,
-    channel: &dyn Channel,
-    envelope: Arc<Envelope>,
-) -> Pending<Confirmed> {
-    let mut answer = channel.basic_publish(method, Arc::clone(&envelope));
-    if let Some(result) = answer.take_now() {
-        return Pending::ready(read_answer(producer, &envelope, result));
-    }
-    let terms = match inner.terms("basic.publish", method.timeout.unwrap_or(inner.options.publish_timeout)) {
-        Ok(terms) => terms,
-        Err(error) => return Pending::ready(Err(error)),
-    };
-    Pending::new(terms.of_publish(Arc::new(AtomicBool::new(true))), read_later(producer.clone(), envelope, answer))
+/// Where a message goes: what an error says of it. `N` is [`ShortStr`], borrowed or owned.
+struct Address<N> {
+    exchange: N,
+    routing_key: ShortStr,
 }
 
-async fn read_later(producer: Producer, envelope: Arc<Envelope>, answer: Answer<Confirmation>) -> Result<Confirmed> {
+impl Address<&ShortStr> {
+    fn into_owned(self) -> Address<ShortStr> {
+        Address { exchange: self.exchange.clone(), routing_key: self.routing_key }
+    }
+}
+
+static DEFAULT_EXCHANGE: ShortStr = ShortStr::from_static("");
+
+/// Gives an answer to come its deadline.
+fn confirm_later(
+    producer: &Producer,
+    timeout: Duration,
+    answer: Answer<Confirmation>,
+    address: Address<ShortStr>,
+) -> Pending<Confirmed> {
+    match producer.shared.connection.inner.terms("basic.publish", timeout) {
+        Ok(terms) => {
+            let shared = Arc::clone(&producer.shared);
+            Pending::new(terms.of_publish(Sent::Yes), read_later(shared, address, answer))
+        }
+        Err(error) => Pending::ready(Err(error)),
+    }
+}
+
+async fn read_later(
+    shared: Arc<Shared>,
+    address: Address<ShortStr>,
+    answer: Answer<Confirmation>,
+) -> Result<Confirmed> {
     let result = answer.await;
-    read_answer(&producer, &envelope, result)
+    read_answer(&shared, &address, result)
 }
 
 #[inline]
-fn read_answer(producer: &Producer, envelope: &Envelope, result: Result<Confirmation>) -> Result<Confirmed> {
+fn read_answer(
+    shared: &Shared,
+    address: &Address<impl Borrow<ShortStr>>,
+    result: Result<Confirmation>,
+) -> Result<Confirmed> {
     match result {
         Ok(Confirmation::Confirmed { queues }) => {
             if queues == Some(0) {
-                producer.tell_unroutable(envelope.exchange.clone(), envelope.routing_key.clone());
+                shared.tell_unroutable(address.exchange.borrow(), &address.routing_key);
             }
             Ok(Confirmed { queues })
         }
         Ok(Confirmation::Returned(returned)) => {
-            Err(addressed(Error::new(ErrorKind::Returned, format!("{} {}", returned.code, returned.text)), envelope))
+            Err(addressed(Error::new(ErrorKind::Returned, format!("{} {}", returned.code, returned.text)), address))
         }
-        Err(error) => Err(addressed(error, envelope)),
+        Err(error) => Err(addressed(error, address)),
     }
 }
 
 #[cold]
-fn addressed(error: Error, envelope: &Envelope) -> Error {
-    let error =
-        error.during("basic.publish").with("exchange", &envelope.exchange).with("routing_key", &envelope.routing_key);
+fn addressed(error: Error, address: &Address<impl Borrow<ShortStr>>) -> Error {
+    let error = error
+        .during("basic.publish")
+        .with("exchange", address.exchange.borrow())
+        .with("routing_key", &address.routing_key);
     if error.outcome().is_some() { error } else { error.with_outcome(Outcome::NotSent) }
 }
 
@@ -291,25 +328,25 @@ fn send_in_turn(
     method: BasicPublish,
     exchange: Option<Exchange>,
     envelope: Arc<Envelope>,
+    address: Address<ShortStr>,
 ) -> Pending<Confirmed> {
     if inner.is_closing() {
-        return Pending::ready(Err(addressed(closed(), &envelope)));
+        return Pending::ready(Err(addressed(closed(), &address)));
     }
     let timeout = method.timeout.unwrap_or(inner.options.publish_timeout);
     // The step owns the producer, and so the connection: what was published is sent before the last clone closes it.
-    let publisher = producer.clone();
-    let producer = producer.clone();
-    let asked = Arc::clone(&envelope);
+    let publisher = Arc::clone(&producer.shared);
+    let shared = Arc::clone(&producer.shared);
     let is_sent = Arc::new(AtomicBool::new(false));
     let sent = Arc::clone(&is_sent);
-    let address = Arc::clone(&envelope);
+    let asked = Arc::clone(&envelope);
     let step = inner.in_turn("basic.publish", timeout, move |deadline| {
         let publish = async move {
-            let inner = &publisher.shared.connection.inner;
+            let inner = &publisher.connection.inner;
             let live = inner.ensure_live(Some(deadline)).await?;
             if let Some(exchange) = exchange.filter(|exchange| publisher.needs_declaration(exchange, live.generation)) {
                 inner.declare_exchange(&live, &exchange).await?;
-                publisher.note_declared(&exchange, live.generation);
+                publisher.declared.note(exchange.name(), live.generation);
             }
             let left = deadline.saturating_duration_since(inner.hub()?.now());
             let method = BasicPublish { timeout: Some(left), ..method };
@@ -317,7 +354,10 @@ fn send_in_turn(
             sent.store(true, Ordering::Release);
             Ok(live.channel.basic_publish(method, envelope))
         };
-        Box::pin(async move { publish.await.map_err(|error| addressed(error, &address)) })
+        Box::pin(async move {
+            let address = Address { exchange: &asked.exchange, routing_key: asked.routing_key.clone() };
+            publish.await.map_err(|error| addressed(error, &address))
+        })
     });
-    step.and_then(move |answer| read_later(producer, asked, answer)).of_publish(is_sent)
+    step.and_then(move |answer| read_later(shared, address, answer)).of_publish(Sent::When(is_sent))
 }
