@@ -38,7 +38,7 @@ impl QueueStore for MemoryStore {
     #[inline]
     fn pop(&mut self, queue: &mut MemoryQueue) -> Result<Option<QueueMessage>> {
         let message = queue.messages.pop_front();
-        if message.is_none() && queue.messages.capacity() > ROOM_TO_KEEP {
+        if queue.messages.capacity() > ROOM_TO_KEEP && queue.messages.is_empty() {
             queue.messages.shrink_to(ROOM_TO_KEEP);
         }
         Ok(message)
@@ -58,6 +58,11 @@ impl QueueStore for MemoryStore {
 
     fn len(&mut self, queue: &mut MemoryQueue) -> Result<usize> {
         Ok(queue.messages.len())
+    }
+
+    #[inline]
+    fn is_empty(&mut self, queue: &mut MemoryQueue) -> Result<bool> {
+        Ok(queue.messages.is_empty())
     }
 
     fn purge(&mut self, queue: &mut MemoryQueue, removed: &mut Vec<QueueMessage>) -> Result<usize> {

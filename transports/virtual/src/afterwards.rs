@@ -88,30 +88,41 @@ impl Afterwards {
         self.more.get_or_insert_with(|| LENT.try_with(Cell::take).ok().flatten().unwrap_or_default())
     }
 
-    /// Does everything, in the order in which it was collected kind by kind; returns a queue that has more to deliver. Called with
-    /// no lock held, again and again until it returns `None`.
+    /// Does everything, with no lock held; `go_on` serves a queue that has more to deliver.
     #[inline]
-    pub(crate) fn run(&mut self) -> Option<QueueKey> {
-        drop(self.dropped.take());
-        if let Some(turn) = self.turn.take() {
+    pub(crate) fn run(self, go_on: impl FnMut(QueueKey, &mut Afterwards)) {
+        let Afterwards { turn, dropped, more } = self;
+        drop(dropped);
+        if let Some(turn) = turn {
             turn.run();
         }
-        if self.more.is_some() { self.run_more() } else { None }
-    }
-
-    fn run_more(&mut self) -> Option<QueueKey> {
-        let mut more = self.more.take()?;
-        more.turns.drain(..).for_each(Turn::run);
-        more.notices.drain(..).for_each(Notice::tell);
-        more.dropped.clear();
-        more.garbage.clear();
-        let unfinished = more.unfinished.pop();
-        if more.unfinished.is_empty() {
-            // A thread that is ending keeps no buffers.
-            _ = LENT.try_with(|lent| lent.set(Some(more)));
-        } else {
-            self.more = Some(more);
+        if let Some(more) = more {
+            more.run(go_on);
         }
-        unfinished
+    }
+}
+
+impl More {
+    #[inline(never)]
+    fn run(mut self: Box<Self>, mut go_on: impl FnMut(QueueKey, &mut Afterwards)) {
+        loop {
+            self.turns.drain(..).for_each(Turn::run);
+            self.notices.drain(..).for_each(Notice::tell);
+            self.dropped.clear();
+            self.garbage.clear();
+            let Some(queue) = self.unfinished.pop() else { break };
+            let mut after = Afterwards { turn: None, dropped: None, more: Some(self) };
+            go_on(queue, &mut after);
+            drop(after.dropped.take());
+            if let Some(turn) = after.turn.take() {
+                turn.run();
+            }
+            self = match after.more {
+                Some(more) => more,
+                None => return,
+            };
+        }
+        // A thread that is ending keeps no buffers.
+        _ = LENT.try_with(|lent| lent.set(Some(self)));
     }
 }

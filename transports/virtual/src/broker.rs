@@ -44,9 +44,7 @@ impl<S: QueueStore> VirtualBroker<S> {
     pub(crate) fn with<T>(&self, act: impl FnOnce(&mut State<S>, &mut Afterwards) -> T) -> T {
         let mut after = Afterwards::default();
         let result = act(&mut self.lock(), &mut after);
-        while let Some(queue) = after.run() {
-            self.lock().dispatch(queue, &mut after);
-        }
+        after.run(|queue, after| self.lock().dispatch(queue, after));
         result
     }
 

@@ -46,6 +46,8 @@ pub(crate) struct RouteCache {
     hasher: foldhash::fast::RandomState,
     /// Counts the changes of the topology: a route found before the last one is void.
     generation: u64,
+    /// The place found last: who publishes to one address again and again need not hash it.
+    last: usize,
 }
 
 struct Place {
@@ -60,7 +62,7 @@ const PLACES: usize = 1024;
 
 impl RouteCache {
     pub(crate) fn new() -> Self {
-        RouteCache { places: Vec::new(), hasher: Default::default(), generation: 0 }
+        RouteCache { places: Vec::new(), hasher: Default::default(), generation: 0, last: 0 }
     }
 
     /// Voids every route: the topology changed.
@@ -70,15 +72,22 @@ impl RouteCache {
 
     /// Returns the place of an address, and whether its route is there.
     #[inline]
-    pub(crate) fn find(&self, exchange: &str, routing_key: &str) -> (usize, bool) {
+    pub(crate) fn find(&mut self, exchange: &ShortStr, routing_key: &ShortStr) -> (usize, bool) {
+        if self.holds(self.last, exchange, routing_key) {
+            return (self.last, true);
+        }
         let mut hasher = self.hasher.build_hasher();
         hasher.write(exchange.as_bytes());
         hasher.write(routing_key.as_bytes());
-        let index = hasher.finish() as usize % PLACES;
-        let found = self.places.get(index).and_then(Option::as_ref).is_some_and(|place| {
+        self.last = hasher.finish() as usize % PLACES;
+        (self.last, self.holds(self.last, exchange, routing_key))
+    }
+
+    #[inline]
+    fn holds(&self, place: usize, exchange: &ShortStr, routing_key: &ShortStr) -> bool {
+        self.places.get(place).and_then(Option::as_ref).is_some_and(|place| {
             place.generation == self.generation && place.routing_key == *routing_key && place.exchange == *exchange
-        });
-        (index, found)
+        })
     }
 
     /// Remembers a route at the place of its address.

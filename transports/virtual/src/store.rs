@@ -81,6 +81,17 @@ pub trait QueueStore: Send + Sized + 'static {
     /// The store's own.
     fn len(&mut self, queue: &mut Self::Queue) -> Result<usize>;
 
+    /// Says whether the queue holds no message; asked before every [`pop`](QueueStore::pop) that serves a consumer.
+    ///
+    /// By default asks for [`len`](QueueStore::len).
+    ///
+    /// # Errors
+    ///
+    /// The store's own.
+    fn is_empty(&mut self, queue: &mut Self::Queue) -> Result<bool> {
+        Ok(self.len(queue)? == 0)
+    }
+
     /// Empties the queue and returns how many messages it held. Those that are in memory are moved into `removed`, to be dropped
     /// when the broker's mutex is released.
     ///

@@ -39,9 +39,12 @@ struct Outbox {
 
 /// The turn of an outlet, with the delivery to begin with. It is used up by [`run`](Turn::run), with no lock held.
 pub(crate) struct Turn {
-    outlet: Arc<Outlet>,
+    held: Held,
     delivery: Option<Delivery>,
 }
+
+/// The turn alone; given up when it is dropped.
+struct Held(Arc<Outlet>);
 
 impl Outlet {
     pub(crate) fn new(sink: Arc<dyn DeliverySink>) -> Arc<Self> {
@@ -53,7 +56,7 @@ impl Outlet {
     pub(crate) fn offer(self: &Arc<Self>, delivery: Delivery) -> Option<Turn> {
         if self.turn.load(Ordering::Acquire) == IDLE {
             self.turn.store(BUSY, Ordering::Relaxed);
-            return Some(Turn { outlet: Arc::clone(self), delivery: Some(delivery) });
+            return Some(Turn { held: Held(Arc::clone(self)), delivery: Some(delivery) });
         }
         self.leave(delivery)
     }
@@ -62,7 +65,7 @@ impl Outlet {
         let mut outbox = self.lock();
         if self.take_or_flag() {
             // Its holder gave the turn up without the outbox's mutex: nothing was in it.
-            return Some(Turn { outlet: Arc::clone(self), delivery: Some(delivery) });
+            return Some(Turn { held: Held(Arc::clone(self)), delivery: Some(delivery) });
         }
         outbox.deliveries.push(delivery);
         None
@@ -76,7 +79,7 @@ impl Outlet {
         outbox.end = Some(end);
         let turn = self.take_or_flag().then(|| {
             self.turn.store(MORE, Ordering::Relaxed);
-            Turn { outlet: Arc::clone(self), delivery: None }
+            Turn { held: Held(Arc::clone(self)), delivery: None }
         });
         (turn, discarded)
     }
@@ -149,19 +152,20 @@ impl Outlet {
 impl Turn {
     /// Hands over the delivery, and everything others leave behind it meanwhile.
     #[inline]
-    pub(crate) fn run(mut self) {
-        if let Some(delivery) = self.delivery.take() {
-            self.outlet.sink.deliver(delivery);
+    pub(crate) fn run(self) {
+        let Turn { held, delivery } = self;
+        if let Some(delivery) = delivery {
+            held.0.sink.deliver(delivery);
         }
     }
 }
 
 /// Also when the sink panics: the consumer goes on.
-impl Drop for Turn {
+impl Drop for Held {
     #[inline]
     fn drop(&mut self) {
-        if self.outlet.turn.compare_exchange(BUSY, IDLE, Ordering::AcqRel, Ordering::Acquire).is_err() {
-            self.outlet.clear();
+        if self.0.turn.compare_exchange(BUSY, IDLE, Ordering::AcqRel, Ordering::Acquire).is_err() {
+            self.0.clear();
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What a channel delivered and nobody has settled.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use kombu_core::DeliveryTag;
 
@@ -19,70 +19,79 @@ pub(crate) struct Unsettled {
 
 /// The unsettled deliveries of a channel, by tag.
 ///
-/// Tags are consecutive, so a delivery is found by counting from the first one held: a ring, in which settled ones leave holes until
-/// they reach the front. A delivery that stays while many others are settled would keep the ring growing; when the ring is mostly
-/// holes, its front is moved into a tree instead.
+/// Tags are consecutive, so a delivery is found in a ring by its tag alone; settled ones leave holes until they reach the front. A
+/// delivery that stays while many others are settled would keep the ring growing: when a full ring is mostly holes, its older half
+/// is moved into a tree instead.
 #[derive(Debug)]
 pub(crate) struct Unacked<T = Unsettled> {
-    /// The tag of the first place of the ring.
+    /// A power of two of places; that of a tag is the tag modulo their number.
+    ring: Vec<Option<T>>,
+    /// The lowest tag that may be in the ring.
     first: u64,
-    ring: VecDeque<Option<T>>,
+    /// The next tag.
+    next: u64,
     /// Deliveries older than `first`.
     stragglers: BTreeMap<u64, T>,
     held: usize,
 }
 
-/// A ring shorter than this is never looked through for holes.
-const SHORT: usize = 256;
+/// How many places a ring has at first, and how many it has before it is worth looking for holes.
+const FEW: usize = 8;
+const MANY: usize = 256;
 
 impl<T> Unacked<T> {
     pub(crate) fn new() -> Self {
-        Unacked { first: 1, ring: VecDeque::new(), stragglers: BTreeMap::new(), held: 0 }
+        Unacked { ring: Vec::new(), first: 1, next: 1, stragglers: BTreeMap::new(), held: 0 }
     }
 
     /// Gives the next tag to a delivery that must be settled.
     #[inline]
     pub(crate) fn push(&mut self, delivery: T) -> DeliveryTag {
-        let tag = self.next_tag();
-        if self.ring.len() == self.ring.capacity() && self.ring.len() >= SHORT {
+        if self.next - self.first == self.ring.len() as u64 {
             self.make_room();
         }
-        self.ring.push_back(Some(delivery));
+        let tag = self.next;
+        self.next += 1;
         self.held += 1;
-        tag
+        let place = self.place(tag);
+        if let Some(place) = self.ring.get_mut(place) {
+            *place = Some(delivery);
+        }
+        DeliveryTag(tag)
     }
 
     /// Gives the next tag to a delivery that counts as settled.
     #[inline]
     pub(crate) fn pass(&mut self) -> DeliveryTag {
-        let tag = self.next_tag();
-        if self.ring.is_empty() {
+        if self.first == self.next {
             self.first += 1;
-        } else {
-            if self.ring.len() == self.ring.capacity() && self.ring.len() >= SHORT {
-                self.make_room();
-            }
-            self.ring.push_back(None);
-            self.trim();
+        } else if self.next - self.first == self.ring.len() as u64 {
+            self.make_room();
         }
-        tag
+        let tag = self.next;
+        self.next += 1;
+        DeliveryTag(tag)
     }
 
     /// Takes one delivery out.
     #[inline]
     pub(crate) fn take(&mut self, tag: DeliveryTag) -> Option<T> {
-        let delivery = match tag.0.checked_sub(self.first) {
-            Some(index) => {
-                let taken = self.ring.get_mut(usize::try_from(index).ok()?)?.take();
-                if index == 0 {
-                    self.trim();
-                }
-                taken
-            }
-            None => self.stragglers.remove(&tag.0),
-        };
-        self.held -= usize::from(delivery.is_some());
-        delivery
+        if tag.0 < self.first {
+            let delivery = self.stragglers.remove(&tag.0)?;
+            self.held -= 1;
+            return Some(delivery);
+        }
+        if tag.0 >= self.next {
+            return None;
+        }
+        let place = self.place(tag.0);
+        let delivery = self.ring.get_mut(place)?.take()?;
+        self.held -= 1;
+        if tag.0 == self.first {
+            self.first += 1;
+            self.skip_holes();
+        }
+        Some(delivery)
     }
 
     /// Takes every delivery up to `tag` out, in order of tags, or all when there is no tag. `None`, and nothing is taken, when
@@ -92,54 +101,65 @@ impl<T> Unacked<T> {
             return None;
         }
         let before = taken.len();
-        let last = tag.map_or(self.next_tag().0 - 1, |tag| tag.0);
+        let last = tag.map_or(self.next - 1, |tag| tag.0);
         let later = self.stragglers.split_off(&(last + 1));
         taken.extend(std::mem::replace(&mut self.stragglers, later).into_values());
-        while self.first <= last
-            && let Some(place) = self.ring.pop_front()
-        {
+        while self.first <= last {
+            let place = self.place(self.first);
+            taken.extend(self.ring.get_mut(place).and_then(Option::take));
             self.first += 1;
-            taken.extend(place);
         }
-        self.trim();
+        self.skip_holes();
         self.held -= taken.len() - before;
         Some(())
     }
 
     fn holds(&self, tag: DeliveryTag) -> bool {
-        match tag.0.checked_sub(self.first) {
-            Some(index) => usize::try_from(index).is_ok_and(|index| matches!(self.ring.get(index), Some(Some(_)))),
-            None => self.stragglers.contains_key(&tag.0),
+        if tag.0 < self.first {
+            return self.stragglers.contains_key(&tag.0);
         }
+        tag.0 < self.next && matches!(self.ring.get(self.place(tag.0)), Some(Some(_)))
     }
 
-    fn next_tag(&self) -> DeliveryTag {
-        DeliveryTag(self.first + self.ring.len() as u64)
-    }
-
-    /// Drops the holes at the front.
+    /// Where in the ring a tag is. The mask keeps the index inside, so nothing is lost by cutting the tag to the machine's size.
     #[inline]
-    fn trim(&mut self) {
-        while let Some(None) = self.ring.front() {
-            self.ring.pop_front();
+    fn place(&self, tag: u64) -> usize {
+        tag as usize & self.ring.len().wrapping_sub(1)
+    }
+
+    #[inline]
+    fn skip_holes(&mut self) {
+        while self.first < self.next
+            && let Some(None) = self.ring.get(self.place(self.first))
+        {
             self.first += 1;
         }
     }
 
-    /// Moves the older half of a full ring into the tree when most of the ring is holes; costs one look at each place for at least
-    /// as many pushes.
+    /// Makes a full ring take more: when it is mostly holes, its older half moves into the tree, else it doubles. Costs a look at
+    /// each place, for at least as many pushes as half the places.
     #[cold]
     fn make_room(&mut self) {
-        if self.held - self.stragglers.len() > self.ring.len() / 4 {
+        if self.ring.len() >= MANY && self.held - self.stragglers.len() <= self.ring.len() / 4 {
+            let middle = self.first + self.ring.len() as u64 / 2;
+            while self.first < middle {
+                let place = self.place(self.first);
+                if let Some(delivery) = self.ring.get_mut(place).and_then(Option::take) {
+                    self.stragglers.insert(self.first, delivery);
+                }
+                self.first += 1;
+            }
+            self.skip_holes();
             return;
         }
-        for place in self.ring.drain(..self.ring.len() / 2) {
-            if let Some(delivery) = place {
-                self.stragglers.insert(self.first, delivery);
-            }
-            self.first += 1;
+        let size = (self.ring.len() * 2).max(FEW);
+        let mut ring: Vec<Option<T>> = Vec::new();
+        ring.resize_with(size, || None);
+        for tag in self.first..self.next {
+            let place = self.place(tag);
+            ring[tag as usize & (size - 1)] = self.ring.get_mut(place).and_then(Option::take);
         }
-        self.trim();
+        self.ring = ring;
     }
 }
 
@@ -165,14 +185,14 @@ mod tests {
         assert_eq!(unacked.take(DeliveryTag(4)), None);
         assert_eq!(unacked.take(DeliveryTag(0)), None);
         assert_eq!(unacked.take(DeliveryTag(3)), Some(30));
-        assert_eq!((unacked.held, unacked.ring.len()), (0, 0));
+        assert_eq!((unacked.held, unacked.first), (0, 4));
         assert_eq!(unacked.pass(), DeliveryTag(4));
     }
 
     #[test]
     fn up_to_a_tag_takes_in_order_and_leaves_the_rest() {
         let mut unacked = Unacked::new();
-        (1..=5).for_each(|number| drop(unacked.push(number)));
+        (1..=5).for_each(|number| assert_eq!(unacked.push(number).0, number));
         unacked.take(DeliveryTag(2));
         assert_eq!(all(&mut unacked, Some(6)), None);
         assert_eq!(all(&mut unacked, Some(2)), None);
@@ -191,7 +211,7 @@ mod tests {
             let tag = unacked.push(number);
             assert_eq!(unacked.take(tag), Some(number));
         }
-        assert!(unacked.ring.capacity() < 4 * SHORT, "{}", unacked.ring.capacity());
+        assert_eq!(unacked.ring.len(), MANY);
         let late = unacked.push(100_000);
         assert_eq!(all(&mut unacked, Some(late.0)), Some(vec![0, 100_000]));
         assert_eq!(unacked.take(stays), None);

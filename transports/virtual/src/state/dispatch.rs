@@ -4,9 +4,10 @@ use kombu_core::{Delivery, Error, Scope};
 
 use super::State;
 use crate::afterwards::Afterwards;
-use crate::channel_record::ChannelKey;
-use crate::consumer::{ConsumerKey, Readiness};
-use crate::queue::QueueKey;
+use crate::channel_record::{ChannelKey, ChannelRecord, ChannelSlot};
+use crate::consumer::{Consumer, ConsumerKey, ConsumerSlot, Readiness};
+use crate::queue::{Queue, QueueKey};
+use crate::slots::Slots;
 use crate::store::QueueStore;
 use crate::unacked::Unsettled;
 
@@ -17,10 +18,17 @@ impl<S: QueueStore> State<S> {
     /// Serves the consumers of a queue in turn, as long as there are messages and windows with room.
     #[inline]
     pub(crate) fn dispatch(&mut self, key: QueueKey, after: &mut Afterwards) {
-        if let Err((channel, error)) = self.serve(key, after) {
-            // The store cannot read the queue. Its consumer must not wait without a word.
-            self.fail_channel(channel, &error.in_scope(Scope::Channel), after);
+        let State { store, queues, consumers, channels, .. } = self;
+        let Some(queue) = queues.get_mut(key) else { return };
+        if let Err((channel, error)) = serve(store, key, queue, consumers, channels, after) {
+            self.cannot_serve(channel, error, after);
         }
+    }
+
+    /// The store cannot read a queue. Its consumer must not wait without a word: its channel ends.
+    #[cold]
+    pub(super) fn cannot_serve(&mut self, channel: ChannelKey, error: Error, after: &mut Afterwards) {
+        self.fail_channel(channel, &error.in_scope(Scope::Channel), after);
     }
 
     /// Serves the consumers of the queue of that name, if it is known.
@@ -30,59 +38,16 @@ impl<S: QueueStore> State<S> {
         }
     }
 
-    #[inline]
-    fn serve(&mut self, key: QueueKey, after: &mut Afterwards) -> Result<(), (ChannelKey, Error)> {
-        let State { store, queues, consumers, channels, .. } = self;
-        let Some(queue) = queues.get_mut(key) else { return Ok(()) };
-        for _ in 0..BUDGET {
-            let Some(consumer_key) = queue.round.current() else { return Ok(()) };
-            // A consumer leaves the round before it, or its channel, is removed.
-            let Some(consumer) = consumers.get_mut(consumer_key) else { return Ok(()) };
-            let Some(channel) = channels.get_mut(consumer.channel) else { return Ok(()) };
-            if !consumer.no_ack && !channel.has_room() {
-                consumer.state = Readiness::ChannelFull;
-                channel.line.push_back(consumer_key);
-                queue.round.leave(consumer_key);
-                continue;
-            }
-            let message = match store.pop(&mut queue.stored) {
-                Ok(Some(message)) => message,
-                Ok(None) => return Ok(()),
-                Err(error) => return Err((consumer.channel, error.with("queue", &queue.name))),
-            };
-            let (redelivered, delivery_count) = (message.redelivered, Some(message.delivery_count));
-            let (tag, envelope) = if consumer.no_ack {
-                (channel.unacked.pass(), message.envelope)
-            } else {
-                let envelope = message.envelope.clone();
-                consumer.unsettled += 1;
-                channel.unsettled += 1;
-                (channel.unacked.push(Unsettled { message, queue: key, consumer: Some(consumer_key) }), envelope)
-            };
-            queue.round.advance();
-            if !consumer.has_room() {
-                consumer.state = Readiness::WindowFull;
-                queue.round.leave(consumer_key);
-            }
-            if let Some(turn) = consumer.outlet.offer(Delivery { tag, redelivered, delivery_count, envelope }) {
-                after.turn(turn);
-            }
-        }
-        after.more().unfinished.push(key);
-        Ok(())
-    }
-
     /// Notes that a delivery of a consumer is settled. Returns the queue to serve when its window has room again.
     #[inline]
-    pub(super) fn make_room(&mut self, channel: ChannelKey, key: ConsumerKey) -> Option<QueueKey> {
-        if let Some(channel) = self.channels.get_mut(channel) {
-            channel.unsettled -= 1;
-        }
+    pub(super) fn make_room(&mut self, key: ConsumerKey) -> Option<QueueKey> {
         let consumer = self.consumers.get_mut(key)?;
         consumer.unsettled -= 1;
-        if consumer.state != Readiness::WindowFull || !consumer.has_room() {
-            return None;
-        }
+        if consumer.state == Readiness::WindowFull { self.rejoin(key) } else { None }
+    }
+
+    fn rejoin(&mut self, key: ConsumerKey) -> Option<QueueKey> {
+        let consumer = self.consumers.get_mut(key).filter(|consumer| consumer.has_room())?;
         consumer.state = Readiness::Ready;
         let queue = consumer.queue;
         self.queues.get_mut(queue)?.round.join(key);
@@ -104,10 +69,57 @@ impl<S: QueueStore> State<S> {
             self.dispatch(queue, after);
         }
     }
+}
 
-    /// Says whether a channel has a line that can move on.
-    #[inline]
-    pub(super) fn line_can_move(&self, channel: ChannelKey) -> bool {
-        self.channels.get(channel).is_some_and(|channel| !channel.line.is_empty() && channel.has_room())
+/// Serves the consumers of a queue in turn; a store that fails is an error of the channel of whose turn it was.
+#[inline]
+pub(super) fn serve<S: QueueStore>(
+    store: &mut S,
+    key: QueueKey,
+    queue: &mut Queue<S::Queue>,
+    consumers: &mut Slots<ConsumerSlot, Consumer>,
+    channels: &mut Slots<ChannelSlot, ChannelRecord>,
+    after: &mut Afterwards,
+) -> Result<(), (ChannelKey, Error)> {
+    for _ in 0..BUDGET {
+        let Some(consumer_key) = queue.round.current() else { return Ok(()) };
+        // A consumer leaves the round before it, or its channel, is removed.
+        let Some(consumer) = consumers.get_mut(consumer_key) else { return Ok(()) };
+        let Some(channel) = channels.get_mut(consumer.channel) else { return Ok(()) };
+        if !consumer.no_ack && !channel.has_room() {
+            consumer.state = Readiness::ChannelFull;
+            channel.line.push_back(consumer_key);
+            queue.round.leave(consumer_key);
+            continue;
+        }
+        let message = match store.pop(&mut queue.stored) {
+            Ok(Some(message)) => message,
+            Ok(None) => return Ok(()),
+            Err(error) => return Err((consumer.channel, error.with("queue", &queue.name))),
+        };
+        let (redelivered, delivery_count) = (message.redelivered, Some(message.delivery_count));
+        let (tag, envelope) = if consumer.no_ack {
+            (channel.unacked.pass(), message.envelope)
+        } else {
+            let envelope = message.envelope.clone();
+            consumer.unsettled += 1;
+            channel.unsettled += 1;
+            (channel.unacked.push(Unsettled { message, queue: key, consumer: Some(consumer_key) }), envelope)
+        };
+        queue.round.advance();
+        if !consumer.has_room() {
+            consumer.state = Readiness::WindowFull;
+            queue.round.leave(consumer_key);
+        }
+        if let Some(turn) = consumer.outlet.offer(Delivery { tag, redelivered, delivery_count, envelope }) {
+            after.turn(turn);
+        }
+        match store.is_empty(&mut queue.stored) {
+            Ok(true) => return Ok(()),
+            Ok(false) => {}
+            Err(error) => return Err((consumer.channel, error.with("queue", &queue.name))),
+        }
     }
+    after.more().unfinished.push(key);
+    Ok(())
 }

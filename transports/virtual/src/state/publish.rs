@@ -6,9 +6,11 @@ use kombu_core::method::BasicPublish;
 use kombu_core::{Confirmation, Envelope, Outcome, Result, Returned, ShortStr};
 
 use super::State;
+use super::dispatch::serve;
 use crate::afterwards::{Afterwards, Notice};
 use crate::channel_record::ChannelKey;
 use crate::message::QueueMessage;
+use crate::queue::QueueKey;
 use crate::refusal;
 use crate::route::Route;
 use crate::store::QueueStore;
@@ -33,49 +35,72 @@ impl<S: QueueStore> State<S> {
                 return Err(error.with_outcome(Outcome::NotSent));
             }
         };
-        let count = place.map_or(0, |place| self.routes.at(place).len());
-        match place {
-            Some(place) if count > 0 => {
-                self.store_in_all(place, count, envelope)?;
-                for index in 0..count {
-                    // Serving may end channels and with them queues; the place keeps its route all the same.
-                    let Some(queue) = self.routes.at(place).get(index).copied() else { break };
-                    self.dispatch(queue, after);
-                }
-                // More queues than 32 bits count do not fit into memory.
-                Ok(Confirmation::Confirmed { queues: Some(count as u32) })
+        let route = place.map_or(&[][..], |place| self.routes.at(place));
+        match *route {
+            [] => self.unroutable(channel, method, envelope, after),
+            [queue] => {
+                self.store_and_serve(queue, envelope, Outcome::NotSent, after)?;
+                Ok(Confirmation::Confirmed { queues: Some(1) })
             }
-            _ if method.mandatory => {
-                let (code, text) = NO_ROUTE;
-                let returned = Returned { code, text, envelope };
-                if let Some(events) = self.events(channel) {
-                    after.notice(Notice::Returned(events, returned.clone()));
-                }
-                Ok(Confirmation::Returned(Box::new(returned)))
-            }
-            _ => {
-                after.discard(envelope);
-                Ok(Confirmation::Confirmed { queues: Some(0) })
-            }
+            [..] => self.store_in_all(place, envelope, after),
         }
     }
 
+    /// Puts a message into a queue and serves its consumers.
     #[inline]
-    fn store_in_all(&mut self, place: usize, count: usize, envelope: Arc<Envelope>) -> Result<()> {
-        let State { routes, queues, store, .. } = self;
-        let route = routes.at(place);
-        let last = route[count - 1];
-        for (index, key) in route[..count - 1].iter().enumerate() {
-            if let Some(queue) = queues.get_mut(*key) {
-                let stored = store.push(&mut queue.stored, QueueMessage::new(Arc::clone(&envelope)));
-                stored.map_err(|error| error.with("queue", &queue.name).with_outcome(outcome(index)))?;
-            }
+    fn store_and_serve(
+        &mut self,
+        key: QueueKey,
+        envelope: Arc<Envelope>,
+        if_failed: Outcome,
+        after: &mut Afterwards,
+    ) -> Result<()> {
+        let State { store, queues, consumers, channels, .. } = self;
+        // A route is void as soon as one of its queues is removed.
+        let Some(queue) = queues.get_mut(key) else { return Ok(()) };
+        if let Err(error) = store.push(&mut queue.stored, QueueMessage::new(envelope)) {
+            return Err(error.with("queue", &queue.name).with_outcome(if_failed));
         }
-        if let Some(queue) = queues.get_mut(last) {
-            let stored = store.push(&mut queue.stored, QueueMessage::new(envelope));
-            stored.map_err(|error| error.with("queue", &queue.name).with_outcome(outcome(count - 1)))?;
+        if let Err((channel, error)) = serve(store, key, queue, consumers, channels, after) {
+            self.cannot_serve(channel, error, after);
         }
         Ok(())
+    }
+
+    fn store_in_all(
+        &mut self,
+        place: Option<usize>,
+        envelope: Arc<Envelope>,
+        after: &mut Afterwards,
+    ) -> Result<Confirmation> {
+        let mut queues: u32 = 0;
+        // By number, for serving may end channels, and with them queues; the place keeps its route all the same.
+        while let Some(queue) = place.and_then(|place| self.routes.at(place).get(queues as usize).copied()) {
+            let if_failed = if queues == 0 { Outcome::NotSent } else { Outcome::Unknown };
+            self.store_and_serve(queue, Arc::clone(&envelope), if_failed, after)?;
+            queues += 1;
+        }
+        after.drop_message(QueueMessage::new(envelope));
+        Ok(Confirmation::Confirmed { queues: Some(queues) })
+    }
+
+    fn unroutable(
+        &mut self,
+        channel: ChannelKey,
+        method: BasicPublish,
+        envelope: Arc<Envelope>,
+        after: &mut Afterwards,
+    ) -> Result<Confirmation> {
+        if !method.mandatory {
+            after.drop_message(QueueMessage::new(envelope));
+            return Ok(Confirmation::Confirmed { queues: Some(0) });
+        }
+        let (code, text) = NO_ROUTE;
+        let returned = Returned { code, text, envelope };
+        if let Some(events) = self.events(channel) {
+            after.notice(Notice::Returned(events, returned.clone()));
+        }
+        Ok(Confirmation::Returned(Box::new(returned)))
     }
 
     /// Finds where a message goes: a place in the route cache, or `None` for the name of a queue that does not exist.
@@ -108,9 +133,4 @@ impl<S: QueueStore> State<S> {
         self.routes.put(place, envelope.exchange.clone(), envelope.routing_key.clone(), Route::new(queues));
         Ok(Some(place))
     }
-}
-
-/// What is known of a message that `stored` queues got before one failed.
-fn outcome(stored: usize) -> Outcome {
-    if stored == 0 { Outcome::NotSent } else { Outcome::Unknown }
 }

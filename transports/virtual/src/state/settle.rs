@@ -34,9 +34,16 @@ impl<S: QueueStore> State<S> {
         verdict: Verdict<'_>,
         after: &mut Afterwards,
     ) -> Result<()> {
-        let unsettled = self.channel(channel)?.unacked.take(tag).ok_or_else(|| refusal::unknown_tag(tag))?;
+        let record = self.channel(channel)?;
+        let unsettled = record.unacked.take(tag).ok_or_else(|| refusal::unknown_tag(tag))?;
         let (queue, consumer) = (unsettled.queue, unsettled.consumer);
-        let with_room = consumer.and_then(|consumer| self.make_room(channel, consumer));
+        let mut line_waits = false;
+        let mut with_room = None;
+        if let Some(consumer) = consumer {
+            record.unsettled -= 1;
+            line_waits = !record.line.is_empty();
+            with_room = self.make_room(consumer);
+        }
         if let Verdict::Forget = verdict {
             after.drop_message(unsettled.message);
         } else {
@@ -46,7 +53,7 @@ impl<S: QueueStore> State<S> {
         if let Some(queue) = with_room {
             self.dispatch(queue, after);
         }
-        if self.line_can_move(channel) {
+        if line_waits {
             self.serve_line(channel, after);
         }
         Ok(())
@@ -70,10 +77,11 @@ impl<S: QueueStore> State<S> {
         let mut touched = std::mem::take(&mut self.touched);
         // The last first, so that each goes back right before the one that followed it.
         for unsettled in taken.drain(..).rev() {
-            if let Some(consumer) = unsettled.consumer
-                && let Some(queue) = self.make_room(channel, consumer)
-            {
-                touch(&mut touched, queue);
+            if let Some(consumer) = unsettled.consumer {
+                if let Some(channel) = self.channels.get_mut(channel) {
+                    channel.unsettled -= 1;
+                }
+                self.make_room(consumer).into_iter().for_each(|queue| touch(&mut touched, queue));
             }
             if let Verdict::GiveBack = verdict {
                 touch(&mut touched, unsettled.queue);
