@@ -40,9 +40,20 @@ impl Waiter {
         self.link.as_ref()
     }
 
+    /// Takes the socket out, to be closed.
+    pub(crate) fn take_link(&mut self) -> Option<Arc<Link>> {
+        self.client_id = None;
+        self.link.take()
+    }
+
     /// Says whether a command is under way.
     pub(crate) fn is_armed(&self) -> bool {
         self.armed.is_some()
+    }
+
+    /// Says whether the command under way is for `queue`, among others.
+    pub(crate) fn waits_for(&self, queue: &str) -> bool {
+        self.armed.as_deref().unwrap_or_default().iter().any(|armed| armed == queue)
     }
 
     /// Says whether it does not wait for one of `wanted`, or waits for a queue that is not active any more.
@@ -52,7 +63,13 @@ impl Waiter {
     }
 
     /// Waits for an element of `keys`, the lists of `queues`, in this order. Returns the socket.
-    pub(crate) fn arm(&mut self, session: &Arc<Session>, hub: &dyn Hub, queues: Vec<ShortStr>, keys: &[Arc<str>]) -> Arc<Link> {
+    pub(crate) fn arm(
+        &mut self,
+        session: &Arc<Session>,
+        hub: &dyn Hub,
+        queues: Vec<ShortStr>,
+        keys: &[Arc<str>],
+    ) -> Arc<Link> {
         let wait = self.wait();
         let link = Arc::clone(self.link.get_or_insert_with(|| {
             let owner: std::sync::Weak<dyn LinkOwner> = Arc::downgrade(&(Arc::clone(session) as Arc<dyn LinkOwner>));
@@ -62,7 +79,7 @@ impl Waiter {
             link.keep_open(hub);
             link
         }));
-        let submitted = link.submit(Request::Brpop(Waiting), 1, None, |out| {
+        let submitted = link.submit(Request::Brpop(Waiting), 1, None, |_, out| {
             command::head(out, keys.len() + 2);
             command::word(out, "BRPOP");
             for key in keys {
@@ -83,7 +100,9 @@ impl Waiter {
     pub(crate) fn unblock(&mut self, session: &Session) {
         let Some(id) = self.client_id.filter(|_| self.may_unblock && !self.is_unblocking) else { return };
         self.is_unblocking = true;
-        session.submit(Request::Unblock, 1, None, |out| command::command(out, &["CLIENT", "UNBLOCK", &id.to_string()]));
+        let mut bytes = Vec::new();
+        command::command(&mut bytes, &["CLIENT", "UNBLOCK", &id.to_string()]);
+        session.submit(Request::Unblock, &bytes);
     }
 
     /// Notes whether waking is allowed.
@@ -137,7 +156,11 @@ impl Session {
 fn seconds(wait: Duration) -> String {
     // Zero would be for ever.
     let millis = wait.as_millis().max(1);
-    if millis.is_multiple_of(1000) { (millis / 1000).to_string() } else { format!("{}.{:03}", millis / 1000, millis % 1000) }
+    if millis.is_multiple_of(1000) {
+        (millis / 1000).to_string()
+    } else {
+        format!("{}.{:03}", millis / 1000, millis % 1000)
+    }
 }
 
 #[cfg(test)]

@@ -9,11 +9,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use kombu_core::delivery::{ConsumerTag, Delivery, DeliverySink};
-use kombu_core::reply::Reply;
 use kombu_core::method::{
     BasicConsume, BasicGet, BasicPublish, ExchangeDeclare, ExchangeDelete, QueueBind, QueueDeclare, QueueDeclared,
     QueueDelete,
 };
+use kombu_core::reply::Reply;
 use kombu_core::{
     Channel, ChannelEvents, Confirm, DeliveryTag, Envelope, Error, Malformed, Qos, Result, Settled, ShortStr, reply,
 };
@@ -23,7 +23,6 @@ use crate::channel_core::{ChannelCore, How};
 use crate::connection::{command, unexpected};
 use crate::consumer::Consumer;
 use crate::malformed;
-use crate::request::Repeat;
 use crate::session::Session;
 use crate::settle::Returning;
 use crate::take::{Fetch, TakenList, Taking, queue_json};
@@ -162,7 +161,7 @@ impl Channel for RedisChannel {
         let session = self.session()?;
         let key = session.keys.malformed(&queue);
         let last = (limit - 1).to_string();
-        let found = session.call(Repeat::Harmless, 1, |out| command::command(out, &["LRANGE", &key, "0", &last])).await?;
+        let found = session.call(1, |out| command::command(out, &["LRANGE", &key, "0", &last])).await?;
         let Value::Array(entries) = found else { return Err(unexpected("LRANGE", &found)) };
         let read = |entry| match entry {
             Value::BulkString(entry) => Some(malformed::read(&queue, &Bytes::from(entry))),
@@ -241,13 +240,9 @@ impl ChannelCore {
     async fn flush_publishes(&self) -> Result<()> {
         while !self.session.lock(&self.publishes).is_empty() {
             // Publishes wait for the answer to a read that is under way: one more command behind it shows that it came.
-            self.barrier().await?;
+            self.session.barrier().await?;
         }
-        self.barrier().await
-    }
-
-    async fn barrier(&self) -> Result<()> {
-        self.session.call(Repeat::Harmless, 1, |out| command::command(out, &["PING"])).await.map(drop)
+        self.session.barrier().await
     }
 
     /// Gives every unsettled delivery back and waits until the server has them.
@@ -261,6 +256,7 @@ impl ChannelCore {
                 Place::Local(_) | Place::Nowhere => None,
             })
             .collect();
+        let consumers: Vec<_> = held.iter().filter_map(|held| held.consumer.clone()).collect();
         self.session.return_local(held);
         let mut answers = Vec::new();
         for items in items.chunks(GIVE_BACK_AT_ONCE).rev() {
@@ -269,6 +265,7 @@ impl ChannelCore {
             let channel = Some(Arc::clone(self));
             Returning { items: items.to_vec(), delivered: true, answers: Some(batch), channel }.submit(&self.session);
         }
+        consumers.iter().for_each(|consumer| consumer.return_credit());
         self.session.touch();
         for answer in answers {
             match within(&self.session, CLOSE_PATIENCE, answer).await {
@@ -288,6 +285,11 @@ impl Session {
         consumer.cancel();
         self.poller().discard(consumer);
         self.touch();
+        if self.poller().consumers_of(&consumer.queue).is_empty() {
+            // A waiter that still waits for the queue would move its next message: to the same place, but late.
+            let queue = consumer.queue.clone();
+            within(self, CLOSE_PATIENCE, self.quiesce(move |poller| !poller.is_taking_from(&queue))).await;
+        }
         if self.topology.remove_consumer(&consumer.queue) {
             let method = QueueDelete { queue: consumer.queue.clone(), if_unused: true, if_empty: false };
             if let Some(Err(error)) = within(self, CLOSE_PATIENCE, self.queue_delete(method)).await {

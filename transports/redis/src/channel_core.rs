@@ -163,14 +163,12 @@ impl ChannelCore {
                 }
             }
         };
-        for held in &taken {
-            if let Some(consumer) = &held.consumer {
-                consumer.return_credit();
-            }
-        }
+        // The credit comes last: whoever sees it finds the message where it was given back to.
+        let consumers: Vec<_> = taken.iter().filter_map(|held| held.consumer.clone()).collect();
         if how.is_back() {
             self.session.return_local(taken);
         }
+        consumers.iter().for_each(|consumer| consumer.return_credit());
         self.session.touch();
         answer
     }
@@ -199,21 +197,31 @@ impl ChannelCore {
         true
     }
 
-    /// Takes every unsettled delivery out.
+    /// Takes every unsettled delivery out; their credit is still taken.
     pub(crate) fn take_unacked(&self) -> Vec<Held> {
-        let taken = self.session.lock(&self.state).unacked.take_all();
-        for held in &taken {
-            if let Some(consumer) = &held.consumer {
-                consumer.return_credit();
-            }
-        }
-        taken
+        self.session.lock(&self.state).unacked.take_all()
     }
 
     /// Sends the settles since the last tick.
     pub(crate) fn submit_settles(self: &Arc<Self>, session: &Session) {
         let settles = std::mem::take(&mut session.lock(&self.state).settles);
         settles.submit(session, self);
+    }
+
+    /// Ends the channel without a word to the server, which cannot be reached.
+    pub(crate) fn abandon(&self, error: &Error) {
+        self.mark_ended(Some(error));
+        for consumer in self.take_consumers() {
+            consumer.cancel();
+            self.session.poller().discard(&consumer);
+            self.session.topology.remove_consumer(&consumer.queue);
+        }
+        drop(self.take_unacked());
+        let settles = std::mem::take(&mut self.session.lock(&self.state).settles);
+        settles.fail(error);
+        self.fail_publishes(&self.session, error);
+        self.session.forget_channel(self.id);
+        self.observe(None);
     }
 
     /// Sees to the deadlines of what waits for routes.

@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 
-use kombu_core::delivery::{ConsumerTag, DeliverySink};
 use kombu_core::ShortStr;
+use kombu_core::delivery::{ConsumerTag, DeliverySink};
 
 use crate::channel_core::ChannelCore;
 

@@ -9,7 +9,6 @@ use redis::Value;
 
 use crate::binding;
 use crate::connection::{command, refusal, unexpected};
-use crate::request::Repeat;
 use crate::scripts::BindExpiring;
 use crate::session::Session;
 
@@ -31,7 +30,7 @@ impl Session {
             return Ok(());
         }
         let key = self.keys.binding(&method.exchange);
-        let found = self.call(Repeat::Harmless, 1, |out| command::command(out, &["EXISTS", &key])).await?;
+        let found = self.call(1, |out| command::command(out, &["EXISTS", &key])).await?;
         match found {
             Value::Int(0) => {
                 let message = "the exchange is not declared and has no bindings";
@@ -45,7 +44,7 @@ impl Session {
     pub(crate) async fn exchange_delete(&self, method: ExchangeDelete) -> Result<()> {
         let table = self.keys.binding(&method.exchange);
         if method.if_unused {
-            let count = self.call(Repeat::Harmless, 1, |out| command::command(out, &["SCARD", &table])).await?;
+            let count = self.call(1, |out| command::command(out, &["SCARD", &table])).await?;
             if !matches!(count, Value::Int(0)) {
                 let message = "the exchange has bindings";
                 return Err(Error::new(ErrorKind::PreconditionFailed, message).with("exchange", &method.exchange));
@@ -97,7 +96,7 @@ impl Session {
         let kind = kind.unwrap_or_default();
         self.topology.bind(&method.queue, &method.exchange, &method.routing_key);
         let (replies, bytes) = self.bind_bytes(&method.exchange, &kind, &method.queue, &method.routing_key);
-        let answer = self.call(Repeat::Harmless, replies, |out| out.extend_from_slice(&bytes)).await?;
+        let answer = self.call(replies, |out| out.extend_from_slice(&bytes)).await?;
         succeed(&answer)?;
         if kind == ExchangeKind::Fanout {
             let subscribed = self.poller().rebind(self, &method.queue);
@@ -116,7 +115,9 @@ impl Session {
         let mut out = Vec::new();
         if let Some(expires) = self.topology.expires(queue) {
             let ttl = BindExpiring::ttl(Duration::from_millis(expires));
-            BindExpiring { keys: &self.keys, exchange, ttl, members: &[member] }.command().write_packed_command(&mut out);
+            BindExpiring { keys: &self.keys, exchange, ttl, members: &[member] }
+                .command()
+                .write_packed_command(&mut out);
             return (1, out);
         }
         command::command(&mut out, &["MULTI"]);
@@ -188,6 +189,9 @@ impl Session {
             let error = Error::new(ErrorKind::NotFound, "the queue was deleted").with("queue", queue);
             consumer.sink.cancelled(error);
         }
+        // What was taken for its consumers goes back first, so that it goes with the queue.
+        self.touch();
+        self.quiesce(|poller| !poller.is_taking_from(queue)).await;
         self.remove_bindings(queue, &facts.bindings).await?;
         self.queue_purge(queue).await
     }
@@ -205,20 +209,20 @@ impl Session {
 
     async fn exists(&self, queue: &str) -> Result<bool> {
         let words: Vec<String> = std::iter::once("EXISTS".to_owned()).chain(self.keys.lists(queue)).collect();
-        let found = self.call(Repeat::Harmless, 1, |out| command::command(out, &words)).await?;
+        let found = self.call(1, |out| command::command(out, &words)).await?;
         Ok(!matches!(found, Value::Int(0)))
     }
 
     async fn is_bound(&self, exchange: &str) -> Result<bool> {
         let key = self.keys.binding(exchange);
-        let found = self.call(Repeat::Harmless, 1, |out| command::command(out, &["EXISTS", &key])).await?;
+        let found = self.call(1, |out| command::command(out, &["EXISTS", &key])).await?;
         Ok(!matches!(found, Value::Int(0)))
     }
 
     /// Sends `count` commands as one transaction and returns their answers.
     async fn transaction(&self, count: usize, write: impl FnOnce(&mut Vec<u8>)) -> Result<Vec<Value>> {
         let replies = u32::try_from(count + 2).unwrap_or(u32::MAX);
-        let answer = self.call(Repeat::Harmless, replies, |out| {
+        let answer = self.call(replies, |out| {
             command::command(out, &["MULTI"]);
             write(out);
             command::command(out, &["EXEC"]);

@@ -55,6 +55,14 @@ impl Listener {
         self.link.as_ref()
     }
 
+    /// Takes the socket out, to be closed.
+    pub(crate) fn take_link(&mut self) -> Option<Arc<Link>> {
+        self.is_up = false;
+        self.subscribed.clear();
+        self.confirmed.clear();
+        self.link.take()
+    }
+
     /// Listens on behalf of a consumer, if its queue is bound to fanout exchanges; the answer says when the server has taken
     /// the subscriptions.
     pub(crate) fn add(&mut self, session: &Session, consumer: &Arc<Consumer>) -> Option<Reply<()>> {
@@ -110,18 +118,21 @@ impl Listener {
         let mut wanted: Vec<&String> = self.queues.iter().flat_map(|queue| &queue.patterns).collect();
         wanted.sort_unstable();
         wanted.dedup();
-        if wanted.is_empty() && self.subscribed.is_empty() {
+        if wanted.is_empty() {
             return None;
         }
         let link = Arc::clone(self.link.get_or_insert_with(|| {
             let owner: Arc<dyn LinkOwner> = Arc::clone(session) as Arc<dyn LinkOwner>;
-            let link = Link::new(Role::Listener, Arc::clone(&session.target), session.handle.clone(), Arc::downgrade(&owner));
+            let link =
+                Link::new(Role::Listener, Arc::clone(&session.target), session.handle.clone(), Arc::downgrade(&owner));
             link.keep_open(hub);
             link
         }));
         if self.is_up {
-            let new: Vec<&str> = wanted.iter().filter(|one| !self.subscribed.contains(one)).map(|one| one.as_str()).collect();
-            let old: Vec<&str> = self.subscribed.iter().filter(|one| !wanted.contains(one)).map(String::as_str).collect();
+            let new: Vec<&str> =
+                wanted.iter().filter(|one| !self.subscribed.contains(one)).map(|one| one.as_str()).collect();
+            let old: Vec<&str> =
+                self.subscribed.iter().filter(|one| !wanted.contains(one)).map(String::as_str).collect();
             for (word, patterns) in [("PSUBSCRIBE", &new), ("PUNSUBSCRIBE", &old)] {
                 if !patterns.is_empty() {
                     link.submit_raw(|out| {
@@ -261,7 +272,8 @@ impl Session {
         match envelope::read(&broadcast.text, &limits) {
             Ok(mut received) => {
                 received.redelivered |= broadcast.returned > 0;
-                received.delivery_count = Some(broadcast.returned).filter(|count| *count > 0).or(received.delivery_count);
+                received.delivery_count =
+                    Some(broadcast.returned).filter(|count| *count > 0).or(received.delivery_count);
                 Some(Arrived { received, place: Place::Local(broadcast), queue, list: "".into() })
             }
             Err(error) => {

@@ -3,12 +3,21 @@
 //! A channel is in [`Mode::Brpop`] while it has a consumer on a list queue with credit, and in [`Mode::Listen`] while it has
 //! one on a fanout queue. In Kombu each (channel, mode) has a socket of its own; here the channels of a connection share one
 //! socket per mode, so that consumers of one queue get its messages in turn and a connection with a hundred channels has
-//! three sockets. The maps are Kombu's: socket → (channels, mode) and (channel, mode) → socket.
+//! three sockets. Kombu's map from (channel, mode) to socket says which channels use which; a socket that no channel uses any
+//! more is closed.
 //!
-//! [`on_poll_start`](MultiChannelPoller::on_poll_start), called once per tick, claims from queues that may have messages, and
-//! arms the waiter when none may.
+//! | Kombu | here |
+//! |---|---|
+//! | `add`, `discard`, `close` | [`add`](MultiChannelPoller::add), [`discard`](MultiChannelPoller::discard), [`close`](MultiChannelPoller::close), by consumer |
+//! | `on_poll_start` | [`on_poll_start`](MultiChannelPoller::on_poll_start), from the hub's `on_tick`: claims from queues that may have messages, and arms the waiter when none may |
+//! | `_register_BRPOP`, `_register_LISTEN` | `register_brpop`, `register_listen` |
+//! | `on_readable`, `handle_event` | [`LinkOwner`](crate::connection::LinkOwner) of the session: `handle_answer` → [`handle_popped`](MultiChannelPoller::handle_popped), `handle_push` → `Session::on_readable` |
+//! | `on_poll_init`, `maybe_restore_messages` | `Session::start_sweeping`, `Session::maybe_restore_messages` |
+//! | `maybe_check_subclient_health`, `maybe_check_brpop_health` | the watch of each [`Link`]: PING on a silent listener, a new socket for a silent waiter |
+//! | `maybe_refresh_binding_expiry` | `Session::maybe_refresh_binding_expiry` |
+//! | `_on_connection_disconnect` | [`handle_down`](MultiChannelPoller::handle_down) |
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,8 +52,6 @@ pub(crate) struct MultiChannelPoller {
     pub(crate) listener: Listener,
     /// Kombu's `_chan_to_sock`.
     chan_to_sock: BTreeMap<(u64, Mode), Arc<Link>>,
-    /// Kombu's `_fd_to_chan`, by the role of the socket.
-    fd_to_chan: HashMap<Role, (Mode, Vec<u64>)>,
     is_taking: bool,
     is_paused: bool,
     is_stopped: bool,
@@ -63,19 +70,28 @@ struct ActiveQueue {
     next: usize,
     /// Whether there may be messages: it was woken, or not empty at the last look.
     may_have: bool,
+    /// The credit of consumers with and without acknowledgement, at the look before the last settles were sent.
+    credit: (usize, usize),
     had_credit: bool,
     /// With both kinds of consumers, whether those without acknowledgement take next.
     is_no_ack_next: bool,
 }
 
 impl ActiveQueue {
+    fn look_at_credit(&mut self) {
+        let of_kind = |no_ack: bool| {
+            let consumers = self.consumers.iter().filter(|consumer| consumer.no_ack == no_ack);
+            consumers.map(|consumer| consumer.credit()).fold(0, usize::saturating_add)
+        };
+        self.credit = (of_kind(false), of_kind(true));
+    }
+
     fn credit(&self) -> usize {
-        self.consumers.iter().map(|consumer| consumer.credit()).fold(0, usize::saturating_add)
+        self.credit.0.saturating_add(self.credit.1)
     }
 
     fn credit_of(&self, no_ack: bool) -> usize {
-        let of_kind = self.consumers.iter().filter(|consumer| consumer.no_ack == no_ack);
-        of_kind.map(|consumer| consumer.credit()).fold(0, usize::saturating_add)
+        if no_ack { self.credit.1 } else { self.credit.0 }
     }
 
     /// Returns for which kind of consumer to take next.
@@ -113,7 +129,6 @@ impl MultiChannelPoller {
             waiter: Waiter::new(options.polling_interval),
             listener: Listener::default(),
             chan_to_sock: BTreeMap::new(),
-            fd_to_chan: HashMap::new(),
             is_taking: false,
             is_paused: false,
             is_stopped: false,
@@ -141,6 +156,7 @@ impl MultiChannelPoller {
             consumers: vec![Arc::clone(consumer)],
             next: 0,
             may_have: true,
+            credit: (0, 0),
             had_credit: false,
             is_no_ack_next: false,
         });
@@ -168,9 +184,6 @@ impl MultiChannelPoller {
         for mode in [Mode::Brpop, Mode::Listen] {
             if !is_in(mode, self) {
                 self.chan_to_sock.remove(&(channel.id, mode));
-                for (_, channels) in self.fd_to_chan.values_mut().filter(|(kept, _)| *kept == mode) {
-                    channels.retain(|other| *other != channel.id);
-                }
             }
         }
     }
@@ -183,7 +196,8 @@ impl MultiChannelPoller {
 
     /// Returns the consumers of a queue.
     pub(crate) fn consumers_of(&self, queue: &str) -> Vec<Arc<Consumer>> {
-        let lists = self.queues.iter().filter(|active| active.name == *queue).flat_map(|active| active.consumers.clone());
+        let lists =
+            self.queues.iter().filter(|active| active.name == *queue).flat_map(|active| active.consumers.clone());
         let mut found: Vec<_> = lists.collect();
         for consumer in self.listener.consumers_of(queue) {
             if !found.iter().any(|other| Arc::ptr_eq(other, &consumer)) {
@@ -204,6 +218,12 @@ impl MultiChannelPoller {
     }
 
     // ---- once per tick
+
+    /// Notes how much may be taken. What was settled to make room for it is sent between this and
+    /// [`on_poll_start`](MultiChannelPoller::on_poll_start), so that a message given back is there when its place is filled.
+    pub(crate) fn look_at_credit(&mut self) {
+        self.queues.iter_mut().for_each(ActiveQueue::look_at_credit);
+    }
 
     /// Claims from queues that may have messages; arms the waiter when there is none; subscribes.
     pub(crate) fn on_poll_start(&mut self, session: &Arc<Session>, hub: &dyn Hub) {
@@ -257,6 +277,15 @@ impl MultiChannelPoller {
         self.register_listen(session, hub);
     }
 
+    /// Returns the sockets that no channel uses any more; they are to be closed.
+    pub(crate) fn take_unused(&mut self) -> Vec<Arc<Link>> {
+        let is_used = |mode: Mode| self.chan_to_sock.keys().any(|(_, used)| *used == mode);
+        let (brpop, listen) = (is_used(Mode::Brpop), is_used(Mode::Listen));
+        let waiter = if brpop || self.waiter.is_armed() { None } else { self.waiter.take_link() };
+        let listener = if listen { None } else { self.listener.take_link() };
+        waiter.into_iter().chain(listener).collect()
+    }
+
     /// Sees to it that the waiter waits for what it should: for every queue with credit, while none may have messages.
     fn register_brpop(&mut self, session: &Arc<Session>, hub: &dyn Hub, all_empty: bool, wanted: &[usize]) {
         let names: Vec<ShortStr> = wanted.iter().map(|index| self.queues[*index].name.clone()).collect();
@@ -272,16 +301,12 @@ impl MultiChannelPoller {
         }
         let steps = self.queues[wanted[0]].lists.len();
         let keys: Vec<Arc<str>> = (0..steps)
-            .flat_map(|step| wanted.iter().filter_map(move |index| Some((index, step))))
+            .flat_map(|step| wanted.iter().map(move |index| (index, step)))
             .filter_map(|(index, step)| self.queues[*index].lists.get(step).cloned())
             .collect();
         let link = self.waiter.arm(session, hub, names, &keys);
         for index in wanted {
             for channel in self.queues[*index].consumers.iter().filter_map(|consumer| consumer.channel.upgrade()) {
-                let (_, channels) = self.fd_to_chan.entry(Role::Waiter).or_insert((Mode::Brpop, Vec::new()));
-                if !channels.contains(&channel.id) {
-                    channels.push(channel.id);
-                }
                 self.chan_to_sock.entry((channel.id, Mode::Brpop)).or_insert_with(|| Arc::clone(&link));
             }
         }
@@ -290,10 +315,6 @@ impl MultiChannelPoller {
     fn register_listen(&mut self, session: &Arc<Session>, hub: &dyn Hub) {
         let Some((link, channels)) = self.listener.subscribe(session, hub) else { return };
         for channel in channels {
-            let (_, known) = self.fd_to_chan.entry(Role::Listener).or_insert((Mode::Listen, Vec::new()));
-            if !known.contains(&channel) {
-                known.push(channel);
-            }
             self.chan_to_sock.entry((channel, Mode::Listen)).or_insert_with(|| Arc::clone(&link));
         }
     }
@@ -399,6 +420,11 @@ impl MultiChannelPoller {
         !self.is_taking && !self.waiter.is_armed()
     }
 
+    /// Says whether a message of `queue` may be on its way here.
+    pub(crate) fn is_taking_from(&self, queue: &str) -> bool {
+        self.waiter.waits_for(queue)
+    }
+
     /// Returns the sockets to flush.
     pub(crate) fn links(&self) -> Vec<Arc<Link>> {
         self.waiter.link().into_iter().chain(self.listener.link()).cloned().collect()
@@ -410,7 +436,6 @@ impl MultiChannelPoller {
         let links = self.links();
         self.queues.clear();
         self.chan_to_sock.clear();
-        self.fd_to_chan.clear();
         links
     }
 }

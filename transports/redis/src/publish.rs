@@ -130,6 +130,14 @@ impl ChannelCore {
         }
     }
 
+    /// Fails whatever waits for routes: the channel is closed.
+    pub(crate) fn fail_publishes(&self, session: &Session, error: &Error) {
+        let waiting = std::mem::take(&mut *session.lock(&self.publishes));
+        for Unrouted { ticket, .. } in waiting {
+            ticket.finish(session, Err(error.duplicate().with_outcome(Outcome::NotSent)));
+        }
+    }
+
     /// Fails what waits for routes although its time has passed.
     pub(crate) fn expire_publishes(&self, session: &Session, now: Instant) -> Option<Instant> {
         let mut late = Vec::new();
@@ -188,18 +196,21 @@ fn route_by(session: &Session, envelope: &Envelope, table: &Table) -> Result<Opt
 
 fn lists(session: &Session, envelope: &Envelope, queues: &[ShortStr]) -> Destination {
     let priority = list_priority(envelope);
-    let list = |queue: &ShortStr| (session.keys.list_for(queue, priority), queue.clone(), session.topology.expires(queue));
+    let list =
+        |queue: &ShortStr| (session.keys.list_for(queue, priority), queue.clone(), session.topology.expires(queue));
     Destination::Lists(queues.iter().map(list).collect())
 }
 
 fn submit(session: &Session, ticket: Ticket, destination: Destination, prepared: &Prepared) {
-    let mut text = Vec::new();
     let replies = destination.replies(session);
     let deadline = ticket.deadline;
-    destination.write(session, prepared, &mut text);
-    let publishing = Publishing { ticket, destination, is_repeated: false };
-    let request = Request::Publish(Box::new(publishing));
-    if let Err(request) = session.command.submit(request, replies, deadline, |out| out.extend_from_slice(&text))
+    let request = Request::Publish(Box::new(Publishing { ticket, destination, is_repeated: false }));
+    let write = |request: &Request, out: &mut Vec<u8>| {
+        if let Request::Publish(publishing) = request {
+            publishing.destination.write(session, prepared, out);
+        }
+    };
+    if let Err(request) = session.command.submit(request, replies, deadline, write)
         && let Request::Publish(publishing) = *request
     {
         publishing.fail(session, false, &closed());
@@ -277,7 +288,9 @@ impl Publishing {
                 match refused {
                     None => Ok(lists.len()),
                     // In a transaction the other queues have it all the same.
-                    Some(error) => Err(error.with_outcome(if lists.len() > 1 { Outcome::Unknown } else { Outcome::NotSent })),
+                    Some(error) => {
+                        Err(error.with_outcome(if lists.len() > 1 { Outcome::Unknown } else { Outcome::NotSent }))
+                    }
                 }
             }
             (Destination::Channel(_), Value::Int(receivers)) => Ok(usize::try_from(*receivers).unwrap_or(0)),
@@ -298,7 +311,9 @@ impl Publishing {
         let outcome = if written || self.is_repeated { Outcome::Unknown } else { Outcome::NotSent };
         let error = match (error.kind(), outcome) {
             (ErrorKind::Timeout, Outcome::NotSent) => Error::new(ErrorKind::Timeout, "not sent in time"),
-            (ErrorKind::ConnectionLost, _) => Error::new(ErrorKind::Timeout, "the connection was lost and no time is left"),
+            (ErrorKind::ConnectionLost, _) => {
+                Error::new(ErrorKind::Timeout, "the connection was lost and no time is left")
+            }
             _ => error.duplicate(),
         };
         self.ticket.finish(session, Err(error.with("broker", &session.target.label).with_outcome(outcome)));
@@ -385,7 +400,7 @@ impl Backlog {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// Wakes everybody, whatever the room: the connection is closed.
+    /// Wakes everybody, whatever the room: a channel or the connection is closed.
     pub(crate) fn wake_all(&self) {
         // As above.
         let wakers = std::mem::take(&mut *self.wakers.lock().unwrap_or_else(PoisonError::into_inner));

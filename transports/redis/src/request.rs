@@ -1,6 +1,5 @@
 //! What may be under way on a connection.
 
-use bytes::Bytes;
 use kombu_core::reply::ReplySender;
 use kombu_core::{Result, ShortStr};
 use redis::Value;
@@ -12,8 +11,8 @@ use crate::take::{Popped, Taking};
 
 /// One request to the server, with what is needed to use its answer and to repeat it.
 pub(crate) enum Request {
-    /// Somebody waits for the answer itself.
-    Call(ReplySender<Result<Value>>, Repeat),
+    /// Somebody waits for the answer itself. Sending it twice must have the effect of sending it once.
+    Call(ReplySender<Result<Value>>),
     /// A publish.
     Publish(Box<Publishing>),
     /// The binding table of an exchange, for the publishes that wait for read number `id`.
@@ -39,22 +38,8 @@ pub(crate) enum Request {
     Brpop(Waiting),
     /// The blocking pop is woken.
     Unblock,
-    /// An element that was popped for nobody goes back.
-    GiveBack {
-        /// The list.
-        list: String,
-        /// The element.
-        text: Bytes,
-    },
+    /// An element that was popped for nobody goes back. Its bytes are in the pipeline.
+    GiveBack,
     /// Done without anybody waiting; the word is for the log.
     Quiet(&'static str),
-}
-
-/// Whether a request may be sent again when its answer was lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Repeat {
-    /// Sending it twice has the effect of sending it once.
-    Harmless,
-    /// It must not be sent twice.
-    Never,
 }

@@ -35,7 +35,8 @@ impl Session {
                 let id = routes.next;
                 let request = Request::Routes { exchange: exchange.clone(), id };
                 let key = self.keys.binding(exchange);
-                let submitted = self.command.submit(request, 1, None, |out| command::command(out, &["SMEMBERS", &key]));
+                let submitted =
+                    self.command.submit(request, 1, None, |_, out| command::command(out, &["SMEMBERS", &key]));
                 if let Ok(epoch) = submitted {
                     routes.newest.insert(exchange.clone(), (id, epoch));
                 }

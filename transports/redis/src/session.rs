@@ -18,7 +18,7 @@ use crate::log_limit::LogLimit;
 use crate::multi_channel_poller::MultiChannelPoller;
 use crate::options::RedisOptions;
 use crate::publish::Backlog;
-use crate::request::{Repeat, Request};
+use crate::request::Request;
 use crate::routes::Routes;
 use crate::scripts;
 use crate::sweep::Sweep;
@@ -45,7 +45,6 @@ pub(crate) struct Session {
     channels: Mutex<HashMap<u64, Arc<ChannelCore>>>,
     next_channel: AtomicU64,
     next_field: AtomicU64,
-    greeting: Mutex<Greeting>,
     dirty: AtomicBool,
     closing: AtomicBool,
     hooks: Mutex<Vec<HookId>>,
@@ -74,7 +73,6 @@ impl Session {
                 channels: Mutex::default(),
                 next_channel: AtomicU64::new(1),
                 next_field: AtomicU64::new(1),
-                greeting: Mutex::default(),
                 dirty: AtomicBool::new(false),
                 closing: AtomicBool::new(false),
                 hooks: Mutex::default(),
@@ -114,15 +112,20 @@ impl Session {
         if !self.dirty.swap(false, Ordering::AcqRel) {
             return;
         }
+        self.poller().look_at_credit();
         for channel in self.channels() {
             channel.submit_settles(self);
             channel.watch_publishes(self, hub);
         }
-        let links = {
+        let (links, unused) = {
             let mut poller = self.poller();
             poller.on_poll_start(self, hub);
-            poller.links()
+            let unused = poller.take_unused();
+            (poller.links(), unused)
         };
+        for link in unused {
+            link.close(hub);
+        }
         self.deliver_broadcasts();
         self.command.flush(hub);
         for link in links {
@@ -130,14 +133,15 @@ impl Session {
         }
     }
 
-    /// Sends one command and waits for its answer.
+    /// Sends one command, which may be repeated after a lost socket, and waits for its answer.
     ///
     /// # Errors
     ///
     /// What the server refuses, and `ConnectionLost` or `Closed`.
-    pub(crate) async fn call(&self, repeat: Repeat, replies: u32, write: impl FnOnce(&mut Vec<u8>)) -> Result<Value> {
+    pub(crate) async fn call(&self, replies: u32, write: impl FnOnce(&mut Vec<u8>)) -> Result<Value> {
         let (sender, reply) = reply::channel();
-        self.command.submit(Request::Call(sender, repeat), replies, None, write).map_err(|_| closed())?;
+        let request = Request::Call(sender);
+        self.command.submit(request, replies, None, |_, out| write(out)).map_err(|_| closed())?;
         self.touch();
         match reply.await {
             Some(Ok(Value::ServerError(error))) => Err(refusal(&error)),
@@ -149,13 +153,13 @@ impl Session {
     /// Sends a command nobody waits for; `what` names it in the log.
     pub(crate) fn send_quietly(&self, what: &'static str, replies: u32, write: impl FnOnce(&mut Vec<u8>)) {
         // A closed link has nobody to tell.
-        let _ = self.command.submit(Request::Quiet(what), replies, None, write);
+        let _ = self.command.submit(Request::Quiet(what), replies, None, |_, out| write(out));
         self.touch();
     }
 
     /// Sends a request of the poller or a channel on the command connection. One that comes too late for it fails.
-    pub(crate) fn submit(&self, request: Request, replies: u32, deadline: Option<Instant>, write: impl FnOnce(&mut Vec<u8>)) {
-        if let Err(request) = self.command.submit(request, replies, deadline, write) {
+    pub(crate) fn submit(&self, request: Request, bytes: &[u8]) {
+        if let Err(request) = self.command.submit(request, 1, None, |_, out| out.extend_from_slice(bytes)) {
             let error = closed();
             self.handle_failure_anywhere(*request, false, &error);
         }
@@ -196,11 +200,6 @@ impl Session {
         self.lock(&self.poller)
     }
 
-    /// Returns what the server told about itself.
-    pub(crate) fn greeting(&self) -> Greeting {
-        self.lock(&self.greeting).clone()
-    }
-
     /// Notes that the session is about to close: nothing new is taken.
     pub(crate) fn begin_closing(&self) -> bool {
         !self.closing.swap(true, Ordering::AcqRel)
@@ -229,17 +228,22 @@ impl Session {
         self.command.is_up()
     }
 
-    /// Waits until nothing is taken any more and everything sent is answered.
-    pub(crate) async fn quiesce(&self) {
-        loop {
-            let answered = self.call(Repeat::Harmless, 1, |out| command::command(out, &["PING"])).await;
-            if answered.is_err() || self.poller().is_idle() {
-                break;
-            }
+    /// Waits until `is_quiet`, and everything sent up to then is answered.
+    pub(crate) async fn quiesce(&self, is_quiet: impl Fn(&MultiChannelPoller) -> bool) {
+        while self.barrier().await.is_ok() && !is_quiet(&self.poller()) {
             self.handle.sleep(QUIESCE_INTERVAL).await;
         }
-        // What the last pop brought goes back before this is answered.
-        let _ = self.call(Repeat::Harmless, 1, |out| command::command(out, &["PING"])).await;
+        // What the last pop brought goes back before this is answered; that there is no answer is known by now.
+        let _ = self.barrier().await;
+    }
+
+    /// Waits until everything sent on the command connection before is answered.
+    ///
+    /// # Errors
+    ///
+    /// `Closed`.
+    pub(crate) async fn barrier(&self) -> Result<()> {
+        self.call(1, |out| command::command(out, &["PING"])).await.map(drop)
     }
 
     /// Locks one of the session's parts.
@@ -256,7 +260,7 @@ impl Session {
     /// Ends a request without an answer.
     pub(crate) fn handle_failure_anywhere(&self, request: Request, written: bool, error: &Error) {
         match request {
-            Request::Call(sender, _) => sender.send(Err(error.duplicate())),
+            Request::Call(sender) => sender.send(Err(error.duplicate())),
             Request::Publish(publishing) => publishing.fail(self, written, error),
             Request::Routes { id, .. } => self.handle_lost_routes(id, error),
             Request::Take(taking) | Request::Recover(taking) => self.handle_lost_take(*taking, error),
@@ -264,10 +268,11 @@ impl Session {
             Request::Return(returning) => returning.finish(self, Err(error.duplicate()), Vec::new()),
             Request::SetAside(aside) => aside.finish(self, Err(error.duplicate())),
             Request::Brpop(_) => self.poller().handle_lost_waiter(),
-            Request::Record(_) | Request::GiveBack { .. } => {
+            Request::Record(_) | Request::GiveBack => {
                 tracing::error!(broker = %self.target.label, %error, "a popped message could not be recorded");
             }
-            Request::Unblock | Request::Quiet(_) => {}
+            Request::Unblock => self.poller().handle_unblocked(&Value::Nil),
+            Request::Quiet(_) => {}
         }
     }
 
@@ -284,7 +289,7 @@ impl Session {
             Request::SetAside(aside) => aside.to_bytes(self),
             _ => return,
         };
-        self.submit(request, 1, None, |out| out.extend_from_slice(&bytes));
+        self.submit(request, &bytes);
     }
 
     fn handle_refused_quietly(&self, what: &'static str, value: &Value) {
@@ -306,7 +311,6 @@ impl LinkOwner for Session {
     fn handle_up(&self, _hub: &dyn Hub, link: &Arc<Link>, greeting: &Greeting) {
         match link.role() {
             Role::Command => {
-                *self.lock(&self.greeting) = greeting.clone();
                 for channel in self.channels() {
                     channel.report_disturbed(None);
                 }
@@ -333,7 +337,7 @@ impl LinkOwner for Session {
     fn handle_answer(&self, hub: &dyn Hub, _link: &Arc<Link>, request: Request, value: Value) {
         let Some(me) = self.me() else { return };
         match request {
-            Request::Call(sender, _) => sender.send(Ok(value)),
+            Request::Call(sender) => sender.send(Ok(value)),
             Request::Publish(publishing) => publishing.handle_answer(self, value),
             Request::Routes { exchange, id } => self.handle_routes(&exchange, id, value),
             request if is_unknown_script(&value) => me.load_scripts_for(request),
@@ -345,7 +349,7 @@ impl LinkOwner for Session {
             Request::SetAside(aside) => aside.handle_answer(self, value),
             Request::Brpop(waiting) => me.handle_popped(hub, waiting, value),
             Request::Unblock => self.poller().handle_unblocked(&value),
-            Request::GiveBack { .. } => self.handle_refused_quietly("giving a message back", &value),
+            Request::GiveBack => self.handle_refused_quietly("giving a message back", &value),
             Request::Quiet(what) => self.handle_refused_quietly(what, &value),
         }
     }
@@ -372,8 +376,7 @@ impl LinkOwner for Session {
     fn decide(&self, request: &mut Request, written: bool, deadline: Option<Instant>, now: Instant) -> Fate {
         let is_late = deadline.is_some_and(|deadline| deadline <= now);
         match request {
-            Request::Call(sender, _) if sender.is_abandoned() && !written => Fate::Drop,
-            Request::Call(_, Repeat::Never) if written => Fate::Drop,
+            Request::Call(sender) if sender.is_abandoned() && !written => Fate::Drop,
             Request::Publish(_) if is_late => Fate::Drop,
             Request::Publish(publishing) if written => publishing.write_again(self),
             Request::Take(taking) if written && taking.is_lost_with_its_answer() => Fate::Drop,

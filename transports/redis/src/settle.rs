@@ -58,15 +58,25 @@ impl Pending {
         answer
     }
 
+    /// Answers what has gathered: it will not be sent.
+    pub(crate) fn fail(self, error: &Error) {
+        let answers = self.forget.into_iter().map(|batch| batch.answers);
+        let answers = answers.chain(self.give_back.into_iter().map(|batch| batch.answers));
+        for answers in answers.chain(self.asides.into_iter().filter_map(|aside| aside.answers)) {
+            answers.finish(Err(error.duplicate()), Vec::new());
+        }
+    }
+
     /// Sends what has gathered.
     pub(crate) fn submit(self, session: &Session, channel: &Arc<ChannelCore>) {
         for Batch { items: numbers, answers } in self.forget {
             let settling = Settling { numbers, answers, channel: Arc::clone(channel) };
             let bytes = settling.to_bytes(session);
-            session.submit(Request::Settle(Box::new(settling)), 1, None, |out| out.extend_from_slice(&bytes));
+            session.submit(Request::Settle(Box::new(settling)), &bytes);
         }
         for Batch { items, answers } in self.give_back {
-            let returning = Returning { items, delivered: true, answers: Some(answers), channel: Some(Arc::clone(channel)) };
+            let returning =
+                Returning { items, delivered: true, answers: Some(answers), channel: Some(Arc::clone(channel)) };
             returning.submit(session);
         }
         for aside in self.asides {
@@ -121,7 +131,7 @@ impl Returning {
             return self.finish(session, Ok(()), Vec::new());
         }
         let bytes = self.to_bytes(session);
-        session.submit(Request::Return(Box::new(self)), 1, None, |out| out.extend_from_slice(&bytes));
+        session.submit(Request::Return(Box::new(self)), &bytes);
     }
 
     /// The indexes of the items in the order of the command: the one to be served last first.
@@ -152,7 +162,9 @@ impl Returning {
                     let error = match outcome {
                         Requeued::Done | Requeued::Fresh => return None,
                         Requeued::Gone => lease_lost("reject"),
-                        Requeued::Malformed => Error::new(ErrorKind::Decode, "what was delivered is no message any more"),
+                        Requeued::Malformed => {
+                            Error::new(ErrorKind::Decode, "what was delivered is no message any more")
+                        }
                         Requeued::Refused => Error::new(ErrorKind::PreconditionFailed, "the queue takes no messages"),
                     };
                     Some((index, error))
@@ -183,7 +195,7 @@ impl Aside {
     /// Sends it.
     pub(crate) fn submit(self, session: &Session) {
         let bytes = self.to_bytes(session);
-        session.submit(Request::SetAside(Box::new(self)), 1, None, |out| out.extend_from_slice(&bytes));
+        session.submit(Request::SetAside(Box::new(self)), &bytes);
     }
 
     pub(crate) fn to_bytes(&self, session: &Session) -> Vec<u8> {
@@ -244,6 +256,7 @@ fn finish(
 
 #[cold]
 fn lease_lost(operation: &'static str) -> Error {
-    let message = "the message was given to somebody else meanwhile: it was unsettled for longer than the visibility timeout";
+    let message =
+        "the message was given to somebody else meanwhile: it was unsettled for longer than the visibility timeout";
     Error::new(ErrorKind::LeaseLost, message).during(operation)
 }

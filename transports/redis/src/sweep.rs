@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use bytes::Bytes;
 use kombu_core::reply::{self, Reply, ReplySender};
@@ -12,9 +12,8 @@ use redis::Value;
 use crate::binding::{Table, Undeclared};
 use crate::connection::{command, unexpected};
 use crate::envelope::Unacked;
-use crate::request::Repeat;
 use crate::restore::Destination;
-use crate::scripts::{Copy, GivenBack, Requeue, Requeued, SetAside, SweepBindings, Unlock};
+use crate::scripts::{BindExpiring, Copy, GivenBack, Requeue, Requeued, SetAside, SweepBindings, Unlock};
 use crate::session::Session;
 
 /// The task that sweeps: once when the first list queue is consumed, then by timer.
@@ -46,9 +45,11 @@ impl Session {
         let interval = self.options.unacked_restore_interval.saturating_mul(self.options.unacked_restore_throttle);
         drop(self.handle.spawn(async move {
             let mut stopped = stopped;
+            let mut refreshed = None;
             loop {
                 let Some(session) = session.upgrade() else { return };
                 session.maybe_restore_messages().await;
+                session.maybe_refresh_binding_expiry(&mut refreshed);
                 drop(session);
                 if is_ended(&mut stopped, handle.sleep(interval)).await {
                     return;
@@ -61,8 +62,29 @@ impl Session {
     pub(crate) async fn maybe_restore_messages(&self) {
         match self.restore_visible().await {
             Ok(0) => {}
-            Ok(count) => tracing::info!(broker = %self.target.label, count, "gave back messages nobody settled in time"),
+            Ok(count) => {
+                tracing::info!(broker = %self.target.label, count, "gave back messages nobody settled in time")
+            }
             Err(error) => tracing::debug!(broker = %self.target.label, %error, "the visibility sweep failed"),
+        }
+    }
+
+    /// Kombu's `maybe_refresh_binding_expiry`: while queues that expire are consumed, their bindings stay, and those of others
+    /// that are not are swept.
+    fn maybe_refresh_binding_expiry(&self, refreshed: &mut Option<Instant>) {
+        let bindings = self.topology.expiring_bindings(self.keys.sep());
+        let ttl = |expires: u64| BindExpiring::ttl(Duration::from_millis(expires));
+        let Some(shortest) = bindings.iter().map(|(_, _, expires)| ttl(*expires)).min() else { return };
+        let now = self.handle.now();
+        let sweep = SweepBindings { keys: &self.keys }.command();
+        self.send_quietly("sweeping bindings", 1, |out| sweep.write_packed_command(out));
+        if refreshed.is_some_and(|last| now.saturating_duration_since(last) < shortest / 3) {
+            return;
+        }
+        *refreshed = Some(now);
+        for (exchange, member, expires) in bindings {
+            let bind = BindExpiring { keys: &self.keys, exchange: &exchange, ttl: ttl(expires), members: &[member] };
+            self.send_quietly("renewing bindings", 1, |out| bind.command().write_packed_command(out));
         }
     }
 
@@ -70,15 +92,13 @@ impl Session {
         let token = uuid::Uuid::new_v4().simple().to_string();
         let unlock = Unlock { keys: &self.keys, token: &token };
         let lock = unlock.lock(self.options.unacked_mutex_expire);
-        let locked = self.call(Repeat::Harmless, 1, |out| lock.write_packed_command(out)).await?;
+        let locked = self.call(1, |out| lock.write_packed_command(out)).await?;
         if !matches!(locked, Value::Okay) {
             return Ok(0);
         }
         let restored = self.restore_overdue().await;
-        let bindings = SweepBindings { keys: &self.keys }.command();
-        self.send_quietly("sweeping bindings", 1, |out| bindings.write_packed_command(out));
         let release = unlock.command();
-        self.call(Repeat::Harmless, 1, |out| release.write_packed_command(out)).await?;
+        self.call(1, |out| release.write_packed_command(out)).await?;
         restored
     }
 
@@ -96,7 +116,7 @@ impl Session {
         if let Some(limit) = self.options.unacked_restore_limit {
             words.extend(["LIMIT".to_owned(), "0".to_owned(), limit.to_string()]);
         }
-        let overdue = self.call(Repeat::Harmless, 1, |out| command::command(out, &words)).await?;
+        let overdue = self.call(1, |out| command::command(out, &words)).await?;
         let Value::Array(tags) = overdue else { return Err(unexpected("ZRANGE", &overdue)) };
         let tags: Vec<Bytes> = tags.into_iter().filter_map(text).collect();
         let mut tables = HashMap::new();
@@ -108,7 +128,7 @@ impl Session {
     }
 
     async fn restore_some(&self, tags: &[Bytes], before: f64, tables: &mut HashMap<ShortStr, Table>) -> Result<usize> {
-        let values = self.call(Repeat::Harmless, 1, |out| {
+        let values = self.call(1, |out| {
             command::head(out, tags.len() + 2);
             command::word(out, "HMGET");
             command::word(out, self.keys.unacked());
@@ -121,7 +141,7 @@ impl Session {
             let Some(value) = text(value) else {
                 // The entry is gone: what is left of it in the index goes with it.
                 let words = ["ZREM", self.keys.unacked_index(), &tag];
-                self.call(Repeat::Harmless, 1, |out| command::command(out, &words)).await?;
+                self.call(1, |out| command::command(out, &words)).await?;
                 continue;
             };
             match self.destination(&value, tables).await? {
@@ -150,8 +170,10 @@ impl Session {
         };
         if !entry.exchange.is_empty() && !tables.contains_key(&entry.exchange) {
             let key = self.keys.binding(&entry.exchange);
-            let members = self.call(Repeat::Harmless, 1, |out| command::command(out, &["SMEMBERS", &key])).await?;
-            let (Value::Array(members) | Value::Set(members)) = members else { return Err(unexpected("SMEMBERS", &members)) };
+            let members = self.call(1, |out| command::command(out, &["SMEMBERS", &key])).await?;
+            let (Value::Array(members) | Value::Set(members)) = members else {
+                return Err(unexpected("SMEMBERS", &members));
+            };
             let table = Table::parse(members.into_iter().filter_map(text), self.keys.sep());
             tables.insert(entry.exchange.clone(), table);
         }
@@ -177,7 +199,7 @@ impl Session {
             })
             .collect();
         let requeue = Requeue { keys: &self.keys, not_after: Some(before), messages: &messages }.command()?;
-        let answer = self.call(Repeat::Harmless, 1, |out| requeue.write_packed_command(out)).await?;
+        let answer = self.call(1, |out| requeue.write_packed_command(out)).await?;
         let outcomes = Requeue::read(answer)?;
         for ((tag, _), _) in places.iter().zip(&outcomes).filter(|(_, outcome)| **outcome == Requeued::Malformed) {
             self.set_entry_aside(tag, &self.options.unacked_key, "not a message").await?;
@@ -188,7 +210,7 @@ impl Session {
     async fn set_entry_aside(&self, tag: &str, queue: &str, reason: &str) -> Result<()> {
         tracing::warn!(%queue, %reason, "set aside an unsettled message that cannot be given back");
         let aside = SetAside { keys: &self.keys, tag, queue, reason }.command()?;
-        self.call(Repeat::Harmless, 1, |out| aside.write_packed_command(out)).await.map(drop)
+        self.call(1, |out| aside.write_packed_command(out)).await.map(drop)
     }
 }
 

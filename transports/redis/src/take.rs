@@ -83,7 +83,7 @@ impl Taking {
         let first = session.take_fields(count as u64);
         let taking = Taking { first, count, lists, fetch };
         let bytes = taking.to_bytes(session);
-        session.submit(Request::Take(Box::new(taking)), 1, None, |out| out.extend_from_slice(&bytes));
+        session.submit(Request::Take(Box::new(taking)), &bytes);
     }
 
     pub(crate) fn to_bytes(&self, session: &Session) -> Vec<u8> {
@@ -277,17 +277,17 @@ impl Session {
     /// An element that a waiter popped: recorded, delivered, or given back.
     pub(crate) fn handle_element(self: &Arc<Self>, list: TakenList, text: Bytes, consumer: Option<Arc<Consumer>>) {
         let Some(consumer) = consumer else {
-            let key = list.key.to_string();
-            let bytes = text.clone();
-            let request = Request::GiveBack { list: key.clone(), text };
-            return self.submit(request, 1, None, |out| command::command(out, &[b"RPUSH", key.as_bytes(), &bytes]));
+            let mut bytes = Vec::new();
+            command::command(&mut bytes, &[b"RPUSH", list.key.as_bytes(), &text]);
+            return self.submit(Request::GiveBack, &bytes);
         };
         if consumer.no_ack {
-            return self.deliver(vec![(consumer, Raw { text, number: None, list: TakenList { no_ack: true, ..list } })]);
+            return self
+                .deliver(vec![(consumer, Raw { text, number: None, list: TakenList { no_ack: true, ..list } })]);
         }
         let popped = Popped { number: self.take_fields(1), list, text, consumer };
         let bytes = popped.to_bytes(self);
-        self.submit(Request::Record(Box::new(popped)), 1, None, |out| out.extend_from_slice(&bytes));
+        self.submit(Request::Record(Box::new(popped)), &bytes);
     }
 
     /// Delivers a message that is recorded now.

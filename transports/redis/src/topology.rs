@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use kombu_core::method::{ExchangeDeclare, QueueDeclare};
 use kombu_core::{Error, ErrorKind, ExchangeKind, Result, ShortStr, Value};
 
+use crate::binding;
+
 /// The declarations of this process on one broker.
 #[derive(Default)]
 pub(crate) struct Topology(Mutex<Declared>);
@@ -150,6 +152,21 @@ impl Topology {
         for (queue, facts) in &declared.queues {
             let keys = facts.bindings.iter().filter(|(bound, _)| bound == exchange).map(|(_, key)| key);
             found.extend(keys.map(|key| (queue.clone(), key.clone())));
+        }
+        found
+    }
+
+    /// Returns the exchanges and members of bindings whose queues expire and are consumed by this process, with `x-expires` in
+    /// milliseconds.
+    pub(crate) fn expiring_bindings(&self, sep: &str) -> Vec<(ShortStr, String, u64)> {
+        let declared = self.lock();
+        let mut found = Vec::new();
+        for (queue, facts) in declared.queues.iter().filter(|(_, facts)| facts.consumers > 0) {
+            let Some(expires) = facts.expires else { continue };
+            found.extend(facts.bindings.iter().map(|(exchange, key)| {
+                let kind = declared.exchanges.get(exchange).map(|known| known.kind.clone()).unwrap_or_default();
+                (exchange.clone(), binding::member(&kind, key, queue, sep), expires)
+            }));
         }
         found
     }

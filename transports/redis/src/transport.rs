@@ -11,7 +11,8 @@ use kombu_core::{
 
 use crate::channel::{CLOSE_PATIENCE, RedisChannel, within};
 use crate::connection::{Greeting, Target};
-use crate::options::RedisOptions;
+use crate::multi_channel_poller::MultiChannelPoller;
+use crate::options::{RedisOptions, Wake};
 use crate::session::Session;
 
 /// The registry's entry of this transport.
@@ -31,14 +32,26 @@ pub fn register() {
 
 fn make(config: TransportConfig) -> Result<Arc<dyn Transport>> {
     let options = RedisOptions::new(&config)?;
+    if matches!(options.wake, Wake::Blmove | Wake::Tracking) {
+        let message = "consumers are woken by BRPOP only; leave the option `wake` out, or set it to `brpop`";
+        return Err(Error::new(ErrorKind::Unsupported, message).with("option", "wake"));
+    }
     let target = Target::new(&options, &config.url);
     let capabilities = Arc::new(capabilities(&options));
-    Ok(Arc::new(RedisTransport { prepared: Mutex::new(Some((options, target, config.clock))), session: Mutex::new(None), capabilities }))
+    let prepared = Mutex::new(Some(Prepared { options, target, clock: config.clock }));
+    Ok(Arc::new(RedisTransport { prepared, session: Mutex::new(None), capabilities }))
+}
+
+/// What a session is made from.
+struct Prepared {
+    options: RedisOptions,
+    target: Target,
+    clock: Arc<dyn Clock>,
 }
 
 struct RedisTransport {
-    /// What a session is made from, until it is.
-    prepared: Mutex<Option<(RedisOptions, Target, Arc<dyn Clock>)>>,
+    /// Until the session is made.
+    prepared: Mutex<Option<Prepared>>,
     session: Mutex<Option<Arc<Session>>>,
     capabilities: Arc<Capabilities>,
 }
@@ -46,7 +59,10 @@ struct RedisTransport {
 impl RedisTransport {
     fn session(&self) -> Result<Arc<Session>> {
         lock(&self.session).clone().ok_or_else(|| {
-            Error::new(ErrorKind::InvalidState, "the transport is not attached to a hub: call register_with_event_loop first")
+            Error::new(
+                ErrorKind::InvalidState,
+                "the transport is not attached to a hub: call register_with_event_loop first",
+            )
         })
     }
 }
@@ -58,7 +74,7 @@ impl Transport for RedisTransport {
     }
 
     fn register_with_event_loop(&self, hub: &dyn Hub) -> Result<()> {
-        let Some((options, target, clock)) = lock(&self.prepared).take() else {
+        let Some(Prepared { options, target, clock }) = lock(&self.prepared).take() else {
             return Err(Error::new(ErrorKind::InvalidState, "the transport is attached to a hub already"));
         };
         *lock(&self.session) = Some(Session::new(options, target, clock, hub.io()));
@@ -88,17 +104,41 @@ impl Transport for RedisTransport {
     }
 
     async fn close(&self) -> Result<()> {
-        let Ok(session) = self.session() else { return Ok(()) };
+        match self.session() {
+            Ok(session) if session.begin_closing() => {
+                let handle = session.handle.clone();
+                // A task of its own: it gets to its end also when nobody waits any longer.
+                let closed = handle.spawn(async move { session.close().await });
+                closed.await.unwrap_or(Ok(()))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for RedisTransport {
+    fn drop(&mut self) {
+        let Ok(session) = self.session() else { return };
         if !session.begin_closing() {
-            return Ok(());
+            return;
         }
-        let mut result = Ok(());
-        if session.is_up() {
-            result = session.wind_up().await;
+        if session.handle.is_closed() {
+            session.abandon_channels();
+        } else {
+            let handle = session.handle.clone();
+            drop(handle.spawn(async move { session.close().await }));
         }
+    }
+}
+
+impl Session {
+    /// Ends everything: in good order while the server is there, at once when it is not.
+    async fn close(self: &Arc<Self>) -> Result<()> {
+        let result = if self.is_up() { self.wind_up().await } else { Ok(()) };
+        self.abandon_channels();
         let (sender, left) = reply::channel();
-        let leaving = Arc::clone(&session);
-        session.handle.call_soon(move |hub| {
+        let leaving = Arc::clone(self);
+        self.handle.call_soon(move |hub| {
             leaving.leave(hub);
             sender.send(());
         });
@@ -106,9 +146,15 @@ impl Transport for RedisTransport {
         let _ = left.await;
         result
     }
-}
 
-impl Session {
+    /// Ends the channels that could not be closed in good order; what they held comes back by the visibility sweep.
+    fn abandon_channels(&self) {
+        for channel in self.channels() {
+            channel.abandon(&crate::connection::closed());
+        }
+        self.backlog.wake_all();
+    }
+
     /// Closes every channel and brings what is under way to its end.
     async fn wind_up(self: &Arc<Self>) -> Result<()> {
         let mut result = Ok(());
@@ -119,7 +165,7 @@ impl Session {
         self.poller().stop(self);
         self.touch();
         // What the waiter pops now is given back; whatever else is under way is answered before the last command.
-        let _ = within(self, CLOSE_PATIENCE, self.quiesce()).await;
+        let _ = within(self, CLOSE_PATIENCE, self.quiesce(MultiChannelPoller::is_idle)).await;
         result
     }
 }

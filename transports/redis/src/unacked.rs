@@ -70,11 +70,6 @@ impl Unacked {
     pub(crate) fn take_all(&mut self) -> Vec<Held> {
         std::mem::take(&mut self.held).into_values().collect()
     }
-
-    /// Returns how many deliveries are unsettled.
-    pub(crate) fn len(&self) -> usize {
-        self.held.len()
-    }
 }
 
 #[cfg(test)]
@@ -103,7 +98,6 @@ mod tests {
         assert_eq!(numbers(unacked.take(DeliveryTag(3), true)), [10, 12]);
         assert!(unacked.take(DeliveryTag(3), true).is_none());
         assert!(unacked.take(DeliveryTag(9), true).is_none());
-        assert_eq!(unacked.len(), 2);
         assert_eq!(numbers(unacked.take(DeliveryTag(0), true)), [13, 14]);
     }
 }

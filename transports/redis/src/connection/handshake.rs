@@ -109,4 +109,3 @@ fn version(info: &[u8]) -> Option<[u32; 3]> {
     let mut parts = number.trim().split('.').map(|part| part.parse().unwrap_or(0));
     Some([parts.next()?, parts.next().unwrap_or(0), parts.next().unwrap_or(0)])
 }
-

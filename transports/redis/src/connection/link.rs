@@ -87,7 +87,7 @@ impl Link {
     }
 
     /// Adds a request: `write` appends its bytes, whose `replies` replies make its answer, wanted until `deadline`. Returns
-    /// the epoch. From any thread; the owner must see to a flush.
+    /// the number of the flush that writes it. From any thread; the owner must see to that flush.
     ///
     /// # Errors
     ///
@@ -97,14 +97,14 @@ impl Link {
         request: Request,
         replies: u32,
         deadline: Option<Instant>,
-        write: impl FnOnce(&mut Vec<u8>),
+        write: impl FnOnce(&Request, &mut Vec<u8>),
     ) -> Result<u64, Box<Request>> {
         let mut outbox = self.outbox();
         if outbox.closed {
             return Err(Box::new(request));
         }
         let before = outbox.bytes.len();
-        write(&mut outbox.bytes);
+        write(&request, &mut outbox.bytes);
         let length = outbox.bytes.len() - before;
         outbox.entries.push(Entry { request, replies, length, deadline });
         Ok(outbox.epoch)
@@ -118,11 +118,6 @@ impl Link {
     /// Returns the number of the flush to come.
     pub(crate) fn epoch(&self) -> u64 {
         self.outbox().epoch
-    }
-
-    /// Returns how many bytes wait for the next flush.
-    pub(crate) fn unflushed(&self) -> usize {
-        self.outbox().bytes.len()
     }
 
     /// Begins to connect; the answer says how the first attempt ended. After a success the link is for ever.
@@ -177,24 +172,6 @@ impl Link {
             io.close(hub, &mut events);
         }
         self.dispatch(hub, events);
-    }
-
-    /// Gives the connection up and makes another, as if the server had ended it.
-    pub(crate) fn reconnect(self: &Arc<Self>, hub: &dyn Hub, error: Error) {
-        let mut events = Vec::new();
-        self.io().fail(self, hub, error, &mut events);
-        self.dispatch(hub, events);
-    }
-
-    /// Returns how many requests wait for an answer, those not flushed included.
-    pub(crate) fn outstanding(&self) -> usize {
-        let flying = self.io().pipeline.len();
-        flying + self.outbox().entries.len()
-    }
-
-    /// Returns how many bytes of requests are kept, those not flushed excluded. On the hub's thread.
-    pub(crate) fn buffered(&self) -> usize {
-        self.io().pipeline.buffered()
     }
 
     /// Says whether the connection stands.

@@ -202,7 +202,8 @@ impl LinkIo {
                     stream.tune(link.target.keepalive);
                     self.raw.clear();
                     self.replies = Replies::new();
-                    self.phase = Phase::Greeting(Handshake::new(&link.target, link.role == Role::Command, &mut self.raw));
+                    self.phase =
+                        Phase::Greeting(Handshake::new(&link.target, link.role == Role::Command, &mut self.raw));
                 }
                 Err(error) if !self.addresses.is_empty() => {
                     tracing::debug!(broker = %link.target.label, %error, "trying the next address");
@@ -368,7 +369,9 @@ impl LinkIo {
                 None => super::Fate::Drop,
             });
             let shared = Arc::new(error.duplicate());
-            events.extend(dropped.into_iter().map(|(request, written)| Event::Failure(request, written, Arc::clone(&shared))));
+            events.extend(
+                dropped.into_iter().map(|(request, written)| Event::Failure(request, written, Arc::clone(&shared))),
+            );
         }
         self.phase = Phase::Waiting;
         let wait = self.backoff.next_wait();
@@ -456,7 +459,9 @@ impl LinkIo {
         if !expired.is_empty() {
             let error = Error::new(ErrorKind::Timeout, "no answer in time").with("broker", &link.target.label);
             let error = Arc::new(error);
-            events.extend(expired.into_iter().map(|(request, written)| Event::Failure(request, written, Arc::clone(&error))));
+            events.extend(
+                expired.into_iter().map(|(request, written)| Event::Failure(request, written, Arc::clone(&error))),
+            );
         }
         if self.silence_ends(link).is_some_and(|end| end <= now) {
             match link.role {

@@ -92,11 +92,6 @@ impl<R> Pipeline<R> {
         self.entries.len()
     }
 
-    /// Returns how many bytes the requests hold.
-    pub(crate) fn buffered(&self) -> usize {
-        self.bytes.len() - self.answered
-    }
-
     /// Says whether the server owes an answer.
     pub(crate) fn is_owed(&self) -> bool {
         !self.entries.is_empty() && self.sent > self.answered
@@ -128,7 +123,10 @@ impl<R> Pipeline<R> {
 
     /// Notes that the connection is gone: `decide` is asked about each unanswered request, with whether any of its bytes may
     /// have reached the server; what it keeps waits to be written from its start, what it drops is returned.
-    pub(crate) fn handle_loss(&mut self, mut decide: impl FnMut(&mut R, bool, Option<Instant>) -> Fate) -> Vec<(R, bool)> {
+    pub(crate) fn handle_loss(
+        &mut self,
+        mut decide: impl FnMut(&mut R, bool, Option<Instant>) -> Fate,
+    ) -> Vec<(R, bool)> {
         let old = std::mem::take(&mut self.bytes);
         let mut at = self.answered;
         let sent = self.sent;
@@ -275,7 +273,7 @@ mod tests {
         assert_eq!(pipeline.handle_reply(Value::Int(1)), Ok(Some(("a", Value::Int(1)))));
         assert_eq!(pipeline.handle_reply(Value::Int(2)), Ok(Some(("b", Value::Int(2)))));
         assert_eq!(pipeline.handle_reply(Value::Int(3)), Err(Value::Int(3)));
-        assert_eq!(pipeline.buffered(), 0);
+        assert_eq!(pipeline.len(), 0);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use kombu_brokers::{PATIENCE, RedisServer, eventually};
 use kombu_core::method::QueueDeclare;
 use kombu_core::{ErrorKind, Outcome};
 
-use crate::common::{Rig, bodies, block_on};
+use crate::common::{Rig, block_on, bodies};
 
 #[test]
 fn a_closed_channel_gives_back_in_order_and_its_siblings_go_on() {

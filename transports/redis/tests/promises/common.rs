@@ -22,34 +22,34 @@ use kombu_core::{
 use kombu_hub::HubThreads;
 
 /// Makes sure that the transport is linked.
-pub fn link() {
+pub(crate) fn link() {
     kombu_redis::register();
 }
 
 /// A connected transport on a hub thread of its own.
-pub struct Rig {
-    pub handle: HubHandle,
-    pub transport: Arc<dyn Transport>,
+pub(crate) struct Rig {
+    pub(crate) handle: HubHandle,
+    pub(crate) transport: Arc<dyn Transport>,
 }
 
 impl Rig {
     /// Connects to `server`.
-    pub fn new(server: &RedisServer) -> Self {
+    pub(crate) fn new(server: &RedisServer) -> Self {
         Rig::at(&server.url())
     }
 
     /// Connects to `url`.
-    pub fn at(url: &str) -> Self {
+    pub(crate) fn at(url: &str) -> Self {
         Rig::try_at(url, FieldTable::new()).unwrap()
     }
 
     /// Connects to `server` with transport options.
-    pub fn with(server: &RedisServer, options: FieldTable) -> Self {
+    pub(crate) fn with(server: &RedisServer, options: FieldTable) -> Self {
         Rig::try_at(&server.url(), options).unwrap()
     }
 
     /// Tries to connect.
-    pub fn try_at(url: &str, options: FieldTable) -> Result<Self> {
+    pub(crate) fn try_at(url: &str, options: FieldTable) -> Result<Self> {
         link();
         let url: BrokerUrl = url.parse()?;
         let entry = registry::find(url.scheme())?;
@@ -66,12 +66,12 @@ impl Rig {
     }
 
     /// Runs a future on the hub's thread, as core does, and waits for it.
-    pub fn run<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> T {
+    pub(crate) fn run<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> T {
         block_on(self.handle.spawn(future)).expect("the hub lives")
     }
 
     /// Opens a channel.
-    pub fn channel(&self) -> TestChannel {
+    pub(crate) fn channel(&self) -> TestChannel {
         let transport = Arc::clone(&self.transport);
         let channel = self.run(async move { transport.channel().await }).unwrap();
         let events = Arc::new(Events::default());
@@ -80,7 +80,7 @@ impl Rig {
     }
 
     /// Closes the transport.
-    pub fn close(&self) -> Result<()> {
+    pub(crate) fn close(&self) -> Result<()> {
         let transport = Arc::clone(&self.transport);
         self.run(async move { transport.close().await })
     }
@@ -97,10 +97,10 @@ impl Drop for Rig {
 
 /// A channel, with blocking methods.
 #[derive(Clone)]
-pub struct TestChannel {
-    pub handle: HubHandle,
-    pub channel: Arc<dyn Channel>,
-    pub events: Arc<Events>,
+pub(crate) struct TestChannel {
+    pub(crate) handle: HubHandle,
+    pub(crate) channel: Arc<dyn Channel>,
+    pub(crate) events: Arc<Events>,
 }
 
 impl TestChannel {
@@ -112,11 +112,11 @@ impl TestChannel {
         block_on(self.handle.spawn(call(Arc::clone(&self.channel)))).expect("the hub lives")
     }
 
-    pub fn exchange(&self, exchange: &str, kind: ExchangeKind) {
+    pub(crate) fn exchange(&self, exchange: &str, kind: ExchangeKind) {
         self.try_exchange(exchange, kind).unwrap();
     }
 
-    pub fn try_exchange(&self, exchange: &str, kind: ExchangeKind) -> Result<()> {
+    pub(crate) fn try_exchange(&self, exchange: &str, kind: ExchangeKind) -> Result<()> {
         let method = ExchangeDeclare {
             exchange: exchange.into(),
             kind,
@@ -129,96 +129,91 @@ impl TestChannel {
         self.run(|channel| async move { channel.exchange_declare(method).await })
     }
 
-    pub fn queue(&self, queue: &str) -> QueueDeclared {
+    pub(crate) fn queue(&self, queue: &str) -> QueueDeclared {
         self.declare(QueueDeclare { queue: queue.into(), ..QueueDeclare::default() }).unwrap()
     }
 
-    pub fn declare(&self, method: QueueDeclare) -> Result<QueueDeclared> {
+    pub(crate) fn declare(&self, method: QueueDeclare) -> Result<QueueDeclared> {
         self.run(|channel| async move { channel.queue_declare(method).await })
     }
 
-    pub fn bind(&self, queue: &str, exchange: &str, key: &str) {
+    pub(crate) fn bind(&self, queue: &str, exchange: &str, key: &str) {
         let method = bind(queue, exchange, key);
         self.run(|channel| async move { channel.queue_bind(method).await }).unwrap();
     }
 
-    pub fn unbind(&self, queue: &str, exchange: &str, key: &str) {
+    pub(crate) fn unbind(&self, queue: &str, exchange: &str, key: &str) {
         let method = bind(queue, exchange, key);
         self.run(|channel| async move { channel.queue_unbind(method).await }).unwrap();
     }
 
-    pub fn call<T: Send + 'static, F>(&self, call: impl FnOnce(Arc<dyn Channel>) -> F) -> T
+    pub(crate) fn call<T: Send + 'static, F>(&self, call: impl FnOnce(Arc<dyn Channel>) -> F) -> T
     where
         F: Future<Output = T> + Send + 'static,
     {
         self.run(call)
     }
 
-    pub fn qos(&self, prefetch_count: u16, global: bool) {
+    pub(crate) fn qos(&self, prefetch_count: u16, global: bool) {
         self.run(|channel| async move { channel.basic_qos(Qos { prefetch_count, global }).await }).unwrap();
     }
 
-    pub fn consume(&self, queue: &str) -> Inbox {
+    pub(crate) fn consume(&self, queue: &str) -> Inbox {
         self.try_consume(BasicConsume { queue: queue.into(), ..BasicConsume::default() }).unwrap()
     }
 
-    pub fn try_consume(&self, method: BasicConsume) -> Result<Inbox> {
+    pub(crate) fn try_consume(&self, method: BasicConsume) -> Result<Inbox> {
         let sink = Arc::new(Sink::default());
         let kept = Arc::clone(&sink);
         let tag = self.run(|channel| async move { channel.basic_consume(method, kept).await })?;
         Ok(Inbox { tag, sink })
     }
 
-    pub fn cancel(&self, inbox: &Inbox) {
+    pub(crate) fn cancel(&self, inbox: &Inbox) {
         let tag = inbox.tag.clone();
         self.run(|channel| async move { channel.basic_cancel(tag).await }).unwrap();
     }
 
-    pub fn get(&self, queue: &str) -> Option<Delivery> {
+    pub(crate) fn get(&self, queue: &str) -> Option<Delivery> {
         let method = BasicGet { queue: queue.into(), no_ack: false };
         self.run(|channel| async move { channel.basic_get(method).await }).unwrap()
     }
 
-    pub fn send(&self, exchange: &str, key: &str, body: impl AsRef<[u8]>) -> Confirm {
+    pub(crate) fn send(&self, exchange: &str, key: &str, body: impl AsRef<[u8]>) -> Confirm {
         self.channel.basic_publish(BasicPublish::default(), envelope(exchange, key, body))
     }
 
-    pub fn publish(&self, exchange: &str, key: &str, body: impl AsRef<[u8]>) -> Option<u32> {
+    pub(crate) fn publish(&self, exchange: &str, key: &str, body: impl AsRef<[u8]>) -> Option<u32> {
         match block_on(self.send(exchange, key, body)).unwrap() {
             Confirmation::Confirmed { queues } => queues,
             other => panic!("not confirmed: {other:?}"),
         }
     }
 
-    pub fn ack(&self, tag: DeliveryTag) -> Result<()> {
+    pub(crate) fn ack(&self, tag: DeliveryTag) -> Result<()> {
         block_on(self.channel.basic_ack(tag, false))
     }
 
-    pub fn settle(&self, settled: Settled) -> Result<()> {
+    pub(crate) fn settle(&self, settled: Settled) -> Result<()> {
         block_on(settled)
     }
 
-    pub fn close(&self) -> Result<()> {
+    pub(crate) fn close(&self) -> Result<()> {
         self.run(|channel| async move { channel.close().await })
     }
 }
 
 fn bind(queue: &str, exchange: &str, key: &str) -> QueueBind {
-    QueueBind {
-        queue: queue.into(),
-        exchange: exchange.into(),
-        routing_key: key.into(),
-        arguments: FieldTable::new(),
-    }
+    QueueBind { queue: queue.into(), exchange: exchange.into(), routing_key: key.into(), arguments: FieldTable::new() }
 }
 
 /// Makes a message.
-pub fn envelope(exchange: &str, key: &str, body: impl AsRef<[u8]>) -> Arc<Envelope> {
+pub(crate) fn envelope(exchange: &str, key: &str, body: impl AsRef<[u8]>) -> Arc<Envelope> {
     prioritised(exchange, key, body, None)
 }
 
 /// Makes a message with a priority.
-pub fn prioritised(exchange: &str, key: &str, body: impl AsRef<[u8]>, priority: Option<u8>) -> Arc<Envelope> {
+pub(crate) fn prioritised(exchange: &str, key: &str, body: impl AsRef<[u8]>, priority: Option<u8>) -> Arc<Envelope> {
     let mut properties = Properties::default();
     properties.content_type = Some("text/plain".into());
     properties.content_encoding = Some("utf-8".into());
@@ -234,7 +229,7 @@ pub fn prioritised(exchange: &str, key: &str, body: impl AsRef<[u8]>, priority: 
 
 /// What a consumer got.
 #[derive(Default)]
-pub struct Sink {
+pub(crate) struct Sink {
     deliveries: Mutex<Vec<Delivery>>,
     cancelled: Mutex<Option<Error>>,
 }
@@ -250,34 +245,34 @@ impl DeliverySink for Sink {
 }
 
 /// A consumer and what it got.
-pub struct Inbox {
-    pub tag: ShortStr,
+pub(crate) struct Inbox {
+    pub(crate) tag: ShortStr,
     sink: Arc<Sink>,
 }
 
 impl Inbox {
     /// Waits until at least `count` deliveries are there and takes them all.
     #[track_caller]
-    pub fn take(&self, count: usize) -> Vec<Delivery> {
+    pub(crate) fn take(&self, count: usize) -> Vec<Delivery> {
         self.wait(count);
         std::mem::take(&mut *self.sink.deliveries.lock().unwrap())
     }
 
     /// Waits until at least `count` deliveries are there.
     #[track_caller]
-    pub fn wait(&self, count: usize) {
+    pub(crate) fn wait(&self, count: usize) {
         let came = eventually(PATIENCE, || self.len() >= count);
         assert!(came, "{} of {count} deliveries came", self.len());
     }
 
     /// Returns how many deliveries are there.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.sink.deliveries.lock().unwrap().len()
     }
 
     /// Waits until the consumer is cancelled and returns why.
     #[track_caller]
-    pub fn cancelled(&self) -> Error {
+    pub(crate) fn cancelled(&self) -> Error {
         assert!(eventually(PATIENCE, || self.sink.cancelled.lock().unwrap().is_some()), "never cancelled");
         self.sink.cancelled.lock().unwrap().take().unwrap()
     }
@@ -285,11 +280,11 @@ impl Inbox {
 
 /// What a channel reported.
 #[derive(Default)]
-pub struct Events {
-    pub malformed: Mutex<Vec<Malformed>>,
-    pub disturbed: Mutex<Vec<Option<Error>>>,
-    pub settle_failed: Mutex<Vec<Error>>,
-    pub closed: Mutex<Vec<Error>>,
+pub(crate) struct Events {
+    pub(crate) malformed: Mutex<Vec<Malformed>>,
+    pub(crate) disturbed: Mutex<Vec<Option<Error>>>,
+    pub(crate) settle_failed: Mutex<Vec<Error>>,
+    pub(crate) closed: Mutex<Vec<Error>>,
 }
 
 impl ChannelEvents for Events {
@@ -310,12 +305,12 @@ impl ChannelEvents for Events {
 }
 
 /// Returns the bodies as texts.
-pub fn bodies(deliveries: &[Delivery]) -> Vec<String> {
+pub(crate) fn bodies(deliveries: &[Delivery]) -> Vec<String> {
     deliveries.iter().map(|delivery| String::from_utf8_lossy(&delivery.envelope.body).into_owned()).collect()
 }
 
 /// Returns an option table.
-pub fn options<V: Into<kombu_core::Value>, const N: usize>(entries: [(&str, V); N]) -> FieldTable {
+pub(crate) fn options<V: Into<kombu_core::Value>, const N: usize>(entries: [(&str, V); N]) -> FieldTable {
     FieldTable::from(entries)
 }
 
@@ -329,7 +324,7 @@ impl Wake for Unpark {
 
 /// Waits for a future on this thread; a minute at most.
 #[track_caller]
-pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
     let mut cx = Context::from_waker(&waker);
     let mut future = pin!(future);

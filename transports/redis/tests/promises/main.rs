@@ -3,6 +3,7 @@
 
 mod close_gives_back;
 mod common;
+mod cost;
 mod errors_are_clean;
 mod fanout;
 mod idle;

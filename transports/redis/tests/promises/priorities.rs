@@ -3,16 +3,22 @@
 use kombu_brokers::RedisServer;
 use kombu_core::method::BasicPublish;
 
-use crate::common::{Rig, bodies, block_on, options, prioritised};
+use crate::common::{Rig, block_on, bodies, options, prioritised};
 
 #[test]
 fn lower_steps_are_served_first_and_each_in_order() {
     let server = RedisServer::start();
     let rig = Rig::new(&server);
     let channel = rig.channel();
-    for (body, priority) in
-        [("9", Some(9)), ("0", Some(0)), ("none", None), ("5", Some(5)), ("3", Some(3)), ("7", Some(7)), ("200", Some(200))]
-    {
+    for (body, priority) in [
+        ("9", Some(9)),
+        ("0", Some(0)),
+        ("none", None),
+        ("5", Some(5)),
+        ("3", Some(3)),
+        ("7", Some(7)),
+        ("200", Some(200)),
+    ] {
         let envelope = prioritised("", "q", body, priority);
         block_on(channel.channel.basic_publish(BasicPublish::default(), envelope)).unwrap();
     }

@@ -1,6 +1,6 @@
 //! What is published arrives: by every kind of exchange, in order, once.
 
-use crate::common::{Rig, bodies, block_on, envelope};
+use crate::common::{Rig, block_on, bodies, envelope};
 use kombu_brokers::{PATIENCE, RedisServer, eventually};
 use kombu_core::method::{BasicConsume, BasicPublish, QueueDelete};
 use kombu_core::{Confirmation, DeliveryTag, ErrorKind, ExchangeKind, Outcome};
