@@ -122,6 +122,6 @@ impl ConnectionBuilder {
             ));
         }
         let inner = Inner::new(entries[0], urls, self.options)?;
-        Ok(Connection { inner })
+        Ok(Connection::from_inner(inner))
     }
 }

@@ -31,6 +31,9 @@ pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// How much longer than its deadline an operation may hold up those behind it: its own, more precise error comes first.
 const GRACE: Duration = Duration::from_millis(100);
 
+/// How long the drop of the last handle waits.
+const LAST_WAIT: Duration = Duration::from_secs(1);
+
 /// Everything the clones of a [`Connection`](super::Connection), its producers and its consumers share.
 pub(crate) struct Inner {
     pub(super) entry: TransportEntry,
@@ -272,16 +275,34 @@ impl Inner {
     }
 
     pub(super) fn close(&self) -> Pending<()> {
+        self.close_within(self.options.close_timeout)
+    }
+
+    fn close_within(&self, timeout: Duration) -> Pending<()> {
         let Some(inner) = self.this.upgrade() else { return Pending::ready(Ok(())) };
         if self.hub.get().is_none() {
             self.closing.raise();
             return Pending::ready(Ok(()));
         }
         // The step is queued before the flag is raised, so that what was asked for before is done before.
-        let pending = self.in_turn("connection.close", self.options.close_timeout, move |_| {
-            Box::pin(async move { inner.shut_down().await })
-        });
+        let pending =
+            self.in_turn("connection.close", timeout, move |_| Box::pin(async move { inner.shut_down().await }));
         if self.closing.raise() { pending } else { Pending::ready(Ok(())) }
+    }
+
+    /// The last handle is gone, perhaps at the end of `main`: what is queued is sent and what is held goes back before the
+    /// process does, if that takes no longer than [`LAST_WAIT`].
+    pub(super) fn close_at_last(&self) {
+        let Some(hub) = self.hub.get() else { return };
+        if hub.is_closed() || self.closing.is_raised() {
+            return;
+        }
+        let is_turned = hub.is_running() || hub::local_hub(hub.id()).is_some();
+        let closing = self.close_within(self.options.close_timeout.min(LAST_WAIT));
+        // On a hub that nobody turns it would be a wait for nothing.
+        if is_turned {
+            let _ = closing.wait();
+        }
     }
 
     async fn shut_down(&self) -> Result<()> {
@@ -335,25 +356,7 @@ impl Deref for OpenLane<'_> {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        let Some(hub) = self.hub.get().cloned() else { return };
         self.stop_callbacks();
-        let Some(live) = self.live.swap(None) else { return };
-        if hub.is_closed() {
-            return;
-        }
-        let terms = Terms {
-            started: hub.now(),
-            hub: hub.clone(),
-            operation: "connection.close",
-            timeout: self.options.close_timeout.min(Duration::from_secs(1)),
-            sent: Sent::NoPublish,
-        };
-        let done = hub.spawn(async move { live.shut_down().await });
-        // The last clone is gone, perhaps at the end of `main`: what is held goes back before the process does. On a hub that
-        // nobody turns it would be a wait for nothing.
-        if hub.is_running() || hub::local_hub(hub.id()).is_some() {
-            let _ = Pending::new(terms, async move { done.await.unwrap_or(Ok(())) }).wait();
-        }
     }
 }
 

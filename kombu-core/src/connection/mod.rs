@@ -36,7 +36,8 @@ pub(crate) use link::Live;
 /// order of the calls, and each has a deadline.
 ///
 /// It runs on the hub it was [registered](Connection::register_with_event_loop) with, or else on one background thread shared by
-/// the whole process. When the last clone goes, it is closed.
+/// the whole process. When the last clone goes, it is closed, which waits up to a second for what is queued to be sent and what
+/// is held to go back; asynchronous programs had better `close().await`.
 ///
 /// # Example
 ///
@@ -52,9 +53,23 @@ pub(crate) use link::Live;
 #[derive(Clone)]
 pub struct Connection {
     pub(crate) inner: Arc<Inner>,
+    _closer: Arc<Closer>,
+}
+
+/// Closes the connection when the last clone goes.
+struct Closer(Arc<Inner>);
+
+impl Drop for Closer {
+    fn drop(&mut self) {
+        self.0.close_at_last();
+    }
 }
 
 impl Connection {
+    fn from_inner(inner: Arc<Inner>) -> Self {
+        Connection { _closer: Arc::new(Closer(Arc::clone(&inner))), inner }
+    }
+
     /// Makes a connection to the broker at `url`, or the first one reachable of a `;`-separated list. Sends nothing.
     ///
     /// # Errors

@@ -89,19 +89,20 @@ impl ConsumerCore {
             face,
             running: Mutex::new(None),
         });
-        // The handle goes into the operation: if the answer is given up, so is the consumer.
-        let mut consumer = Some(Consumer::new(Arc::clone(&core), connection));
-        inner.operate("basic.consume", move |live| {
-            let (core, live) = (Arc::clone(&core), Arc::clone(live));
-            let consumer = consumer.take();
-            Box::pin(async move {
-                core.start(&live).await?;
-                let consumer =
-                    consumer.ok_or_else(|| Error::new(ErrorKind::Internal, "a consumer was started twice"))?;
-                consumer.connection().inner.add_consumer(&core);
-                Ok(consumer)
-            })
-        })
+        let start = inner.operate("basic.consume", {
+            let (inner, core) = (Arc::clone(&inner), Arc::clone(&core));
+            move |live| {
+                let (inner, core, live) = (Arc::clone(&inner), Arc::clone(&core), Arc::clone(live));
+                Box::pin(async move {
+                    core.start(&live).await?;
+                    inner.add_consumer(&core);
+                    Ok(())
+                })
+            }
+        });
+        // The handle goes with the answer: if that is given up, so is the consumer.
+        let consumer = Consumer::new(core, connection);
+        start.map(|()| consumer)
     }
 
     pub(super) fn queue_names(&self) -> Vec<&ShortStr> {

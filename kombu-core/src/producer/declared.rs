@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+use crate::entity::Exchange;
 use crate::short_str::ShortStr;
 
 /// Remembers on which living channel each exchange was declared last.
@@ -27,9 +28,15 @@ const PLACES: usize = 4;
 const MOST_OTHERS: usize = 1000;
 
 impl Declared {
+    /// Says whether `exchange` has to be declared before it is used on the living channel `generation`.
+    #[inline]
+    pub(super) fn lacks(&self, exchange: &Exchange, generation: u64) -> bool {
+        exchange.is_declarable() && !self.has(exchange.name(), generation)
+    }
+
     /// Says whether `exchange` was declared on the living channel `generation`.
     #[inline]
-    pub(super) fn has(&self, exchange: &ShortStr, generation: u64) -> bool {
+    fn has(&self, exchange: &ShortStr, generation: u64) -> bool {
         for place in &self.places {
             match place.get() {
                 Some(place) if place.exchange == *exchange => {

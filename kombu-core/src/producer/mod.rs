@@ -51,7 +51,7 @@ pub struct Producer {
 
 struct Shared {
     connection: Connection,
-    declared: Declared,
+    declared: Arc<Declared>,
     /// Exchange and key of unroutable publishes that were told of.
     told: Mutex<HashSet<(ShortStr, ShortStr)>>,
 }
@@ -63,7 +63,7 @@ impl Producer {
     /// Makes a producer that publishes to the default exchange unless a publish says otherwise. Sends nothing.
     pub fn new(connection: &Connection) -> Self {
         let shared =
-            Shared { connection: connection.clone(), declared: Declared::default(), told: Mutex::new(HashSet::new()) };
+            Shared { connection: connection.clone(), declared: Arc::default(), told: Mutex::new(HashSet::new()) };
         Producer { shared: Arc::new(shared), exchange: None, routing_key: ShortStr::default() }
     }
 
@@ -112,12 +112,6 @@ impl Producer {
 }
 
 impl Shared {
-    /// Says whether `exchange` has to be declared before it is used on the living channel `generation`.
-    #[inline]
-    fn needs_declaration(&self, exchange: &Exchange, generation: u64) -> bool {
-        exchange.is_declarable() && !self.declared.has(exchange.name(), generation)
-    }
-
     /// Tells of a publish that matched no queue, once per exchange and key.
     #[cold]
     fn tell_unroutable(&self, exchange: &ShortStr, routing_key: &ShortStr) {

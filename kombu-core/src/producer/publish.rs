@@ -213,7 +213,7 @@ impl<'p> Publish<'p> {
         };
         let envelope = Arc::new(self.envelope);
         if let Some(live) = inner.open_lane()
-            && self.exchange.is_none_or(|exchange| !producer.shared.needs_declaration(exchange, live.generation))
+            && self.exchange.is_none_or(|exchange| !producer.shared.declared.lacks(exchange, live.generation))
         {
             let mut answer = live.channel.basic_publish(method, envelope);
             return match answer.take_now() {
@@ -334,19 +334,20 @@ fn send_in_turn(
         return Pending::ready(Err(addressed(closed(), &address)));
     }
     let timeout = method.timeout.unwrap_or(inner.options.publish_timeout);
-    // The step owns the producer, and so the connection: what was published is sent before the last clone closes it.
-    let publisher = Arc::clone(&producer.shared);
+    // The step owns no handle of the connection: the last one goes on the application's thread, not on the hub's, and waits
+    // there until what was published is sent.
+    let (inner_of_step, declared) = (Arc::clone(inner), Arc::clone(&producer.shared.declared));
     let shared = Arc::clone(&producer.shared);
     let is_sent = Arc::new(AtomicBool::new(false));
     let sent = Arc::clone(&is_sent);
     let asked = Arc::clone(&envelope);
     let step = inner.in_turn("basic.publish", timeout, move |deadline| {
         let publish = async move {
-            let inner = &publisher.connection.inner;
+            let inner = inner_of_step;
             let live = inner.ensure_live(Some(deadline)).await?;
-            if let Some(exchange) = exchange.filter(|exchange| publisher.needs_declaration(exchange, live.generation)) {
+            if let Some(exchange) = exchange.filter(|exchange| declared.lacks(exchange, live.generation)) {
                 inner.declare_exchange(&live, &exchange).await?;
-                publisher.declared.note(exchange.name(), live.generation);
+                declared.note(exchange.name(), live.generation);
             }
             let left = deadline.saturating_duration_since(inner.hub()?.now());
             let method = BasicPublish { timeout: Some(left), ..method };
