@@ -96,8 +96,12 @@ impl Waiter {
         if self.may_unblock { self.wait } else { self.wait.min(Duration::from_secs(1)) }
     }
 
-    /// Wakes the command under way, so that it can be armed anew.
+    /// Wakes the command under way, if there is one, so that it can be armed anew. The server may get this before it: then the
+    /// next tick repeats it.
     pub(crate) fn unblock(&mut self, session: &Session) {
+        if !self.is_armed() {
+            return;
+        }
         let Some(id) = self.client_id.filter(|_| self.may_unblock && !self.is_unblocking) else { return };
         self.is_unblocking = true;
         let mut bytes = Vec::new();

@@ -23,7 +23,7 @@ use crate::channel_core::{ChannelCore, How};
 use crate::connection::{command, unexpected};
 use crate::consumer::Consumer;
 use crate::malformed;
-use crate::session::Session;
+use crate::session::{QUIESCE_INTERVAL, Session};
 use crate::settle::Returning;
 use crate::take::{Fetch, TakenList, Taking, queue_json};
 use crate::unacked::Place;
@@ -202,6 +202,10 @@ impl ChannelCore {
     /// Closes the channel as it was asked to.
     pub(crate) async fn close(self: &Arc<Self>) -> Result<()> {
         if !self.mark_ended(None) {
+            // Somebody else has ended it, and may not be done yet.
+            while self.session.has_channel(self.id) {
+                self.session.handle.sleep(QUIESCE_INTERVAL).await;
+            }
             return Ok(());
         }
         let closed = self.wind_up().await;

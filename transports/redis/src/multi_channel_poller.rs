@@ -228,7 +228,7 @@ impl MultiChannelPoller {
     /// Claims from queues that may have messages; arms the waiter when there is none; subscribes.
     pub(crate) fn on_poll_start(&mut self, session: &Arc<Session>, hub: &dyn Hub) {
         if self.is_stopped {
-            return;
+            return self.waiter.unblock(session);
         }
         let mut group = Vec::new();
         let mut wanted = Vec::new();
@@ -410,9 +410,7 @@ impl MultiChannelPoller {
     /// Takes nothing any more; wakes the waiter.
     pub(crate) fn stop(&mut self, session: &Session) {
         self.is_stopped = true;
-        if self.waiter.is_armed() {
-            self.waiter.unblock(session);
-        }
+        self.waiter.unblock(session);
     }
 
     /// Says whether nothing is under way.

@@ -190,6 +190,11 @@ impl Session {
         drop(forgotten);
     }
 
+    /// Says whether a channel is open, or not done with closing.
+    pub(crate) fn has_channel(&self, id: u64) -> bool {
+        self.lock(&self.channels).contains_key(&id)
+    }
+
     /// Returns the open channels.
     pub(crate) fn channels(&self) -> Vec<Arc<ChannelCore>> {
         self.lock(&self.channels).values().cloned().collect()
@@ -396,8 +401,8 @@ fn is_unknown_script(value: &Value) -> bool {
     matches!(value, Value::ServerError(error) if error.code() == "NOSCRIPT")
 }
 
-/// How often a closing session looks whether the waiter has come back.
-const QUIESCE_INTERVAL: Duration = Duration::from_millis(5);
+/// How often whoever closes looks whether what is under way has ended.
+pub(crate) const QUIESCE_INTERVAL: Duration = Duration::from_millis(5);
 
 /// The error of what is asked of a session that is closing.
 #[cold]

@@ -4,8 +4,11 @@ use kombu_brokers::{PATIENCE, RedisServer, eventually};
 
 use crate::common::{Rig, options};
 
-fn is_waiting(server: &RedisServer) -> bool {
-    server.command(&["CLIENT", "LIST"]).text().lines().any(|line| line.contains("cmd=brpop"))
+/// Says whether the waiter waits and the sweep at the start is over.
+fn is_idle(server: &RedisServer) -> bool {
+    let is_waiting = server.command(&["CLIENT", "LIST"]).text().lines().any(|line| line.contains("cmd=brpop"));
+    let has_swept = server.command(&["INFO", "commandstats"]).text().contains("cmdstat_zrange:");
+    is_waiting && has_swept && server.keys().is_empty()
 }
 
 #[test]
@@ -16,8 +19,7 @@ fn an_idle_consumer_sends_nothing_while_it_waits() {
     let inbox = channel.consume("q");
     channel.publish("", "q", "x");
     channel.ack(inbox.take(1)[0].tag).unwrap();
-    // The sweep at the start is over, and the waiter waits.
-    assert!(eventually(PATIENCE, || is_waiting(&server) && server.keys().is_empty()));
+    assert!(eventually(PATIENCE, || is_idle(&server)));
     let mut monitor = server.monitor();
     monitor.take();
     std::thread::sleep(std::time::Duration::from_secs(2));
@@ -31,7 +33,7 @@ fn only_the_time_outs_of_the_waiter_are_heard() {
     let rig = Rig::with(&server, options([("polling_interval", 0.2)]));
     let channel = rig.channel();
     let _inbox = channel.consume("q");
-    assert!(eventually(PATIENCE, || is_waiting(&server)));
+    assert!(eventually(PATIENCE, || is_idle(&server)));
     let mut monitor = server.monitor();
     monitor.take();
     let mut heard = Vec::new();
