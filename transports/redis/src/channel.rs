@@ -43,6 +43,14 @@ impl RedisChannel {
             None => Ok(&self.0.session),
         }
     }
+
+    /// Returns the session when everything asked for before is on its way to the server: what is sent next is done after it.
+    async fn in_order(&self) -> Result<&Arc<Session>> {
+        let session = self.session()?;
+        session.submit_settles();
+        self.0.route_publishes().await?;
+        self.session()
+    }
 }
 
 impl Drop for RedisChannel {
@@ -58,32 +66,32 @@ impl Drop for RedisChannel {
 #[async_trait]
 impl Channel for RedisChannel {
     async fn exchange_declare(&self, method: ExchangeDeclare) -> Result<()> {
-        self.session()?.exchange_declare(method).await.map_err(|error| error.during("exchange.declare"))
+        self.in_order().await?.exchange_declare(method).await.map_err(|error| error.during("exchange.declare"))
     }
 
     async fn exchange_delete(&self, method: ExchangeDelete) -> Result<()> {
-        self.session()?.exchange_delete(method).await.map_err(|error| error.during("exchange.delete"))
+        self.in_order().await?.exchange_delete(method).await.map_err(|error| error.during("exchange.delete"))
     }
 
     async fn queue_declare(&self, method: QueueDeclare) -> Result<QueueDeclared> {
-        self.session()?.queue_declare(method).await.map_err(|error| error.during("queue.declare"))
+        self.in_order().await?.queue_declare(method).await.map_err(|error| error.during("queue.declare"))
     }
 
     async fn queue_bind(&self, method: QueueBind) -> Result<()> {
-        self.session()?.queue_bind(method).await.map_err(|error| error.during("queue.bind"))
+        self.in_order().await?.queue_bind(method).await.map_err(|error| error.during("queue.bind"))
     }
 
     async fn queue_unbind(&self, method: QueueBind) -> Result<()> {
-        self.session()?.queue_unbind(method).await.map_err(|error| error.during("queue.unbind"))
+        self.in_order().await?.queue_unbind(method).await.map_err(|error| error.during("queue.unbind"))
     }
 
     async fn queue_purge(&self, queue: ShortStr) -> Result<u32> {
-        let purged = self.session()?.queue_purge(&queue).await;
+        let purged = self.in_order().await?.queue_purge(&queue).await;
         purged.map_err(|error| error.during("queue.purge").with("queue", &queue))
     }
 
     async fn queue_delete(&self, method: QueueDelete) -> Result<u32> {
-        self.session()?.queue_delete(method).await.map_err(|error| error.during("queue.delete"))
+        self.in_order().await?.queue_delete(method).await.map_err(|error| error.during("queue.delete"))
     }
 
     async fn basic_qos(&self, qos: Qos) -> Result<()> {
@@ -103,7 +111,7 @@ impl Channel for RedisChannel {
     }
 
     async fn basic_cancel(&self, consumer_tag: ConsumerTag) -> Result<()> {
-        let session = self.session()?;
+        let session = self.in_order().await?;
         if let Some(consumer) = self.0.remove_consumer(&consumer_tag) {
             session.end_consumer(&consumer).await;
         }
@@ -111,7 +119,7 @@ impl Channel for RedisChannel {
     }
 
     async fn basic_get(&self, method: BasicGet) -> Result<Option<Delivery>> {
-        let session = self.session()?;
+        let session = self.in_order().await?;
         let json = queue_json(&method.queue)?;
         let lists = session.keys.lists(&method.queue).map(|key| TakenList {
             key: key.into(),
@@ -241,11 +249,17 @@ impl ChannelCore {
         given_back.and(flushed.unwrap_or(Ok(())))
     }
 
-    async fn flush_publishes(&self) -> Result<()> {
+    /// Waits until every publish knows its queues and is on its way.
+    async fn route_publishes(&self) -> Result<()> {
         while !self.session.lock(&self.publishes).is_empty() {
             // Publishes wait for the answer to a read that is under way: one more command behind it shows that it came.
             self.session.barrier().await?;
         }
+        Ok(())
+    }
+
+    async fn flush_publishes(&self) -> Result<()> {
+        self.route_publishes().await?;
         self.session.barrier().await
     }
 

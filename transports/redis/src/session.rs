@@ -108,6 +108,13 @@ impl Session {
         }
     }
 
+    /// Sends the settles since the last tick.
+    pub(crate) fn submit_settles(&self) {
+        for channel in self.channels() {
+            channel.submit_settles(self);
+        }
+    }
+
     fn on_tick(self: &Arc<Self>, hub: &dyn Hub) {
         if !self.dirty.swap(false, Ordering::AcqRel) {
             return;
