@@ -38,18 +38,15 @@ fn a_hub_carries_consumer_producer_and_timers() {
             }
         });
         hub.run_forever().unwrap();
+        let mut got = Vec::new();
         common::turn_until(&hub, || {
-            // Consumed by the turn; what counts is that three messages of the timer and the first one came, in order.
-            number_of(&connection, &queue) == 0
+            got.extend(messages.try_iter());
+            got.len() >= 4
         });
-        let got: Vec<String> = messages.try_iter().take(4).collect();
+        got.truncate(4);
         assert_eq!(got, ["first", "timer 1", "timer 2", "timer 3"], "on {}", broker.name);
         drop(consumer);
     });
-}
-
-fn number_of(connection: &Connection, queue: &Queue) -> u32 {
-    queue.declare(connection).wait().unwrap().message_count
 }
 
 #[test]
