@@ -44,6 +44,15 @@ impl QueueStore for MemoryStore {
         Ok(message)
     }
 
+    #[inline]
+    fn pass(&mut self, queue: &mut MemoryQueue) -> Option<u64> {
+        let position = queue.next;
+        queue.messages.is_empty().then(|| {
+            queue.next += 1;
+            position
+        })
+    }
+
     fn put_back(&mut self, queue: &mut MemoryQueue, message: QueueMessage) -> Result<()> {
         let messages = &mut queue.messages;
         match messages.front() {
@@ -58,11 +67,6 @@ impl QueueStore for MemoryStore {
 
     fn len(&mut self, queue: &mut MemoryQueue) -> Result<usize> {
         Ok(queue.messages.len())
-    }
-
-    #[inline]
-    fn is_empty(&mut self, queue: &mut MemoryQueue) -> Result<bool> {
-        Ok(queue.messages.is_empty())
     }
 
     fn purge(&mut self, queue: &mut MemoryQueue, removed: &mut Vec<QueueMessage>) -> Result<usize> {

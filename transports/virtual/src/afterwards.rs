@@ -4,7 +4,7 @@ use std::any::Any;
 use std::cell::Cell;
 use std::sync::Arc;
 
-use kombu_core::{ChannelEvents, Error, Malformed, Returned};
+use kombu_core::{ChannelEvents, Envelope, Error, Malformed, Returned};
 
 use crate::message::QueueMessage;
 use crate::queue::QueueKey;
@@ -13,20 +13,17 @@ use crate::turn::Turn;
 /// Collects, under the broker's mutex, whatever runs code of the application: deliveries, notices, and drops. Nothing of it
 /// happens before the mutex is released.
 ///
-/// The common case, one delivery or one dropped message, is held in place; the lists of all others are lent by the thread and
-/// given back, so that no call allocates once they have grown.
+/// The lists are lent by the thread and given back, so that no call allocates once they have grown; a call that collects nothing
+/// does not look for them.
 #[derive(Default)]
-pub(crate) struct Afterwards {
-    turn: Option<Turn>,
-    dropped: Option<QueueMessage>,
-    more: Option<Box<More>>,
-}
+pub(crate) struct Afterwards(Option<Box<Lists>>);
 
-/// The lists behind the first of each kind.
+/// What was collected, kind by kind.
 #[derive(Default)]
-pub(crate) struct More {
+pub(crate) struct Lists {
     pub(crate) turns: Vec<Turn>,
-    pub(crate) dropped: Vec<QueueMessage>,
+    pub(crate) envelopes: Vec<Arc<Envelope>>,
+    pub(crate) messages: Vec<QueueMessage>,
     pub(crate) notices: Vec<Notice>,
     pub(crate) garbage: Vec<Box<dyn Any + Send>>,
     /// Queues that have more to deliver than one holding of the mutex is worth.
@@ -53,74 +50,61 @@ impl Notice {
 }
 
 thread_local! {
-    static LENT: Cell<Option<Box<More>>> = const { Cell::new(None) };
+    static LENT: Cell<Option<Box<Lists>>> = const { Cell::new(None) };
 }
 
 impl Afterwards {
-    #[inline]
-    pub(crate) fn turn(&mut self, turn: Turn) {
-        if self.turn.is_none() {
-            self.turn = Some(turn);
-        } else {
-            self.more().turns.push(turn);
+    /// Hands a delivery over.
+    pub(crate) fn turn(&mut self, turn: Option<Turn>) {
+        if let Some(turn) = turn {
+            self.lists().turns.push(turn);
         }
     }
 
-    #[inline]
-    pub(crate) fn drop_message(&mut self, message: QueueMessage) {
-        if self.dropped.is_none() {
-            self.dropped = Some(message);
-        } else {
-            self.more().dropped.push(message);
-        }
+    /// Drops a message.
+    pub(crate) fn drop_envelope(&mut self, envelope: Arc<Envelope>) {
+        self.lists().envelopes.push(envelope);
     }
 
+    /// Tells an observer.
     pub(crate) fn notice(&mut self, notice: Notice) {
-        self.more().notices.push(notice);
+        self.lists().notices.push(notice);
     }
 
-    /// Drops `thing` with the mutex released.
+    /// Drops anything else.
     pub(crate) fn discard(&mut self, thing: impl Any + Send) {
-        self.more().garbage.push(Box::new(thing));
+        self.lists().garbage.push(Box::new(thing));
     }
 
-    pub(crate) fn more(&mut self) -> &mut More {
-        self.more.get_or_insert_with(|| LENT.try_with(Cell::take).ok().flatten().unwrap_or_default())
+    pub(crate) fn lists(&mut self) -> &mut Lists {
+        self.0.get_or_insert_with(|| LENT.try_with(Cell::take).ok().flatten().unwrap_or_default())
     }
 
     /// Does everything, with no lock held; `go_on` serves a queue that has more to deliver.
     #[inline]
     pub(crate) fn run(self, go_on: impl FnMut(QueueKey, &mut Afterwards)) {
-        let Afterwards { turn, dropped, more } = self;
-        drop(dropped);
-        if let Some(turn) = turn {
-            turn.run();
-        }
-        if let Some(more) = more {
-            more.run(go_on);
+        if let Some(lists) = self.0 {
+            lists.run(go_on);
         }
     }
 }
 
-impl More {
+impl Lists {
     #[inline(never)]
     fn run(mut self: Box<Self>, mut go_on: impl FnMut(QueueKey, &mut Afterwards)) {
         loop {
             self.turns.drain(..).for_each(Turn::run);
             self.notices.drain(..).for_each(Notice::tell);
-            self.dropped.clear();
+            self.envelopes.clear();
+            self.messages.clear();
             self.garbage.clear();
             let Some(queue) = self.unfinished.pop() else { break };
-            let mut after = Afterwards { turn: None, dropped: None, more: Some(self) };
+            let mut after = Afterwards(Some(self));
             go_on(queue, &mut after);
-            drop(after.dropped.take());
-            if let Some(turn) = after.turn.take() {
-                turn.run();
-            }
-            self = match after.more {
-                Some(more) => more,
+            match after.0 {
+                Some(lists) => self = lists,
                 None => return,
-            };
+            }
         }
         // A thread that is ending keeps no buffers.
         _ = LENT.try_with(|lent| lent.set(Some(self)));

@@ -59,10 +59,10 @@ impl<S: QueueStore> VirtualChannel<S> {
 
     #[inline]
     fn settle(&self, operation: &'static str, tag: DeliveryTag, multiple: bool, verdict: Verdict<'_>) -> Settled {
-        Settled::ready(self.call(operation, ErrorKind::ChannelGone, |state, channel, after| {
+        let settled = self.call(operation, ErrorKind::ChannelGone, |state, channel, after| {
             let settled = if multiple {
                 // AMQP: tag 0 with `multiple` means all.
-                state.settle_up_to(channel, (tag.0 != 0).then_some(tag), verdict, after)
+                state.settle_up_to(channel, (tag.0 != 0).then_some(tag), verdict, after).map(|()| None)
             } else {
                 state.settle(channel, tag, verdict, after)
             };
@@ -73,7 +73,8 @@ impl<S: QueueStore> VirtualChannel<S> {
                 }
                 error
             })
-        }))
+        });
+        Settled::ready(settled.map(drop))
     }
 }
 
@@ -139,15 +140,20 @@ impl<S: QueueStore> Channel for VirtualChannel<S> {
 
     #[inline]
     fn basic_publish(&self, method: BasicPublish, envelope: Arc<Envelope>) -> Confirm {
-        self.connection.broker.with(|state, after| {
+        let mut turn = None;
+        let published = self.connection.broker.with(|state, after| {
             if !state.has_channel(self.key) {
-                after.discard(envelope);
+                after.drop_envelope(envelope);
                 let error = refusal::gone(ErrorKind::Closed, self.fate.get()).during("basic.publish");
-                return Confirm::ready(Err(error.with_outcome(Outcome::NotSent)));
+                return Err(error.with_outcome(Outcome::NotSent));
             }
-            let published = state.publish(self.key, method, envelope, after);
-            Confirm::ready(published.map_err(|error| self.fail(state, error.during("basic.publish"), after)))
-        })
+            let published = state.publish(self.key, method, envelope, &mut turn, after);
+            published.map_err(|error| self.fail(state, error.during("basic.publish"), after))
+        });
+        if let Some(turn) = turn {
+            turn.run();
+        }
+        Confirm::ready(published)
     }
 
     #[inline]

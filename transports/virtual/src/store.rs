@@ -67,6 +67,15 @@ pub trait QueueStore: Send + Sized + 'static {
     /// The store's own; the message is then still stored.
     fn pop(&mut self, queue: &mut Self::Queue) -> Result<Option<QueueMessage>>;
 
+    /// Lets a new message pass through an empty queue to a consumer that waits: returns the position it would have got by
+    /// [`push`](QueueStore::push). `None`, the default, has the message pushed and popped.
+    ///
+    /// For stores that lose nothing by it: the message is never stored unless it is [put back](QueueStore::put_back).
+    fn pass(&mut self, queue: &mut Self::Queue) -> Option<u64> {
+        let _ = queue;
+        None
+    }
+
     /// Puts a message that was popped back to its [`position`](QueueMessage::position): before everything that was pushed after it.
     ///
     /// # Errors
@@ -80,17 +89,6 @@ pub trait QueueStore: Send + Sized + 'static {
     ///
     /// The store's own.
     fn len(&mut self, queue: &mut Self::Queue) -> Result<usize>;
-
-    /// Says whether the queue holds no message; asked before every [`pop`](QueueStore::pop) that serves a consumer.
-    ///
-    /// By default asks for [`len`](QueueStore::len).
-    ///
-    /// # Errors
-    ///
-    /// The store's own.
-    fn is_empty(&mut self, queue: &mut Self::Queue) -> Result<bool> {
-        Ok(self.len(queue)? == 0)
-    }
 
     /// Empties the queue and returns how many messages it held. Those that are in memory are moved into `removed`, to be dropped
     /// when the broker's mutex is released.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kombu_core::reply::{self, Reply, ReplySender};
-use kombu_core::{Delivery, DeliverySink, Error};
+use kombu_core::{Delivery, DeliverySink, DeliveryTag, Envelope, Error};
 
 /// Nobody has the turn; the outbox is empty.
 const IDLE: u8 = 0;
@@ -38,9 +38,15 @@ struct Outbox {
 }
 
 /// The turn of an outlet, with the delivery to begin with. It is used up by [`run`](Turn::run), with no lock held.
+///
+/// The delivery is held in its parts: each is then moved by itself, which is faster than moving what was just put together.
 pub(crate) struct Turn {
     held: Held,
-    delivery: Option<Delivery>,
+    tag: DeliveryTag,
+    redelivered: bool,
+    delivery_count: Option<u32>,
+    /// `None` when there is nothing to begin with.
+    envelope: Option<Arc<Envelope>>,
 }
 
 /// The turn alone; given up when it is dropped.
@@ -56,7 +62,7 @@ impl Outlet {
     pub(crate) fn offer(self: &Arc<Self>, delivery: Delivery) -> Option<Turn> {
         if self.turn.load(Ordering::Acquire) == IDLE {
             self.turn.store(BUSY, Ordering::Relaxed);
-            return Some(Turn { held: Held(Arc::clone(self)), delivery: Some(delivery) });
+            return Some(Turn::of(self, delivery));
         }
         self.leave(delivery)
     }
@@ -65,7 +71,7 @@ impl Outlet {
         let mut outbox = self.lock();
         if self.take_or_flag() {
             // Its holder gave the turn up without the outbox's mutex: nothing was in it.
-            return Some(Turn { held: Held(Arc::clone(self)), delivery: Some(delivery) });
+            return Some(Turn::of(self, delivery));
         }
         outbox.deliveries.push(delivery);
         None
@@ -79,7 +85,8 @@ impl Outlet {
         outbox.end = Some(end);
         let turn = self.take_or_flag().then(|| {
             self.turn.store(MORE, Ordering::Relaxed);
-            Turn { held: Held(Arc::clone(self)), delivery: None }
+            let held = Held(Arc::clone(self));
+            Turn { held, tag: DeliveryTag(0), redelivered: false, delivery_count: None, envelope: None }
         });
         (turn, discarded)
     }
@@ -150,12 +157,18 @@ impl Outlet {
 }
 
 impl Turn {
+    #[inline]
+    fn of(outlet: &Arc<Outlet>, delivery: Delivery) -> Self {
+        let Delivery { tag, redelivered, delivery_count, envelope } = delivery;
+        Turn { held: Held(Arc::clone(outlet)), tag, redelivered, delivery_count, envelope: Some(envelope) }
+    }
+
     /// Hands over the delivery, and everything others leave behind it meanwhile.
     #[inline]
     pub(crate) fn run(self) {
-        let Turn { held, delivery } = self;
-        if let Some(delivery) = delivery {
-            held.0.sink.deliver(delivery);
+        let Turn { held, tag, redelivered, delivery_count, envelope } = self;
+        if let Some(envelope) = envelope {
+            held.0.sink.deliver(Delivery { tag, redelivered, delivery_count, envelope });
         }
     }
 }

@@ -54,7 +54,8 @@ impl<T> Unacked<T> {
         self.next += 1;
         self.held += 1;
         let place = self.place(tag);
-        if let Some(place) = self.ring.get_mut(place) {
+        // The place is free: make_room saw to it. Saying so spares looking for something to drop.
+        if let Some(place @ None) = self.ring.get_mut(place) {
             *place = Some(delivery);
         }
         DeliveryTag(tag)

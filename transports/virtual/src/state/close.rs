@@ -79,7 +79,7 @@ impl<S: QueueStore> State<S> {
             match reason {
                 Some(reason) => {
                     let (turn, undelivered) = consumer.outlet.end(reason.duplicate(), true);
-                    turn.into_iter().for_each(|turn| after.turn(turn));
+                    after.turn(turn);
                     after.discard(undelivered);
                 }
                 None => {

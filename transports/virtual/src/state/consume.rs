@@ -140,9 +140,7 @@ impl<S: QueueStore> State<S> {
             channel.consumers.remove(&consumer.tag);
         }
         let (turn, _) = consumer.outlet.end(refusal::queue_deleted(queue), false);
-        if let Some(turn) = turn {
-            after.turn(turn);
-        }
+        after.turn(turn);
         after.discard(consumer);
     }
 

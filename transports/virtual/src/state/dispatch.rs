@@ -6,9 +6,12 @@ use super::State;
 use crate::afterwards::Afterwards;
 use crate::channel_record::{ChannelKey, ChannelRecord, ChannelSlot};
 use crate::consumer::{Consumer, ConsumerKey, ConsumerSlot, Readiness};
+use crate::message::QueueMessage;
 use crate::queue::{Queue, QueueKey};
+use crate::round::Round;
 use crate::slots::Slots;
 use crate::store::QueueStore;
+use crate::turn::Turn;
 use crate::unacked::Unsettled;
 
 /// How many messages are handed out in one holding of the broker's mutex.
@@ -16,7 +19,6 @@ const BUDGET: usize = 256;
 
 impl<S: QueueStore> State<S> {
     /// Serves the consumers of a queue in turn, as long as there are messages and windows with room.
-    #[inline]
     pub(crate) fn dispatch(&mut self, key: QueueKey, after: &mut Afterwards) {
         let State { store, queues, consumers, channels, .. } = self;
         let Some(queue) = queues.get_mut(key) else { return };
@@ -72,7 +74,6 @@ impl<S: QueueStore> State<S> {
 }
 
 /// Serves the consumers of a queue in turn; a store that fails is an error of the channel of whose turn it was.
-#[inline]
 pub(super) fn serve<S: QueueStore>(
     store: &mut S,
     key: QueueKey,
@@ -82,44 +83,70 @@ pub(super) fn serve<S: QueueStore>(
     after: &mut Afterwards,
 ) -> Result<(), (ChannelKey, Error)> {
     for _ in 0..BUDGET {
-        let Some(consumer_key) = queue.round.current() else { return Ok(()) };
-        // A consumer leaves the round before it, or its channel, is removed.
-        let Some(consumer) = consumers.get_mut(consumer_key) else { return Ok(()) };
-        let Some(channel) = channels.get_mut(consumer.channel) else { return Ok(()) };
-        if !consumer.no_ack && !channel.has_room() {
-            consumer.state = Readiness::ChannelFull;
-            channel.line.push_back(consumer_key);
-            queue.round.leave(consumer_key);
-            continue;
-        }
-        let message = match store.pop(&mut queue.stored) {
-            Ok(Some(message)) => message,
+        let Some(next) = next_consumer(&mut queue.round, consumers, channels) else { return Ok(()) };
+        match store.pop(&mut queue.stored) {
+            Ok(Some(message)) => after.turn(hand_out(message, key, next, &mut queue.round)),
             Ok(None) => return Ok(()),
-            Err(error) => return Err((consumer.channel, error.with("queue", &queue.name))),
-        };
-        let (redelivered, delivery_count) = (message.redelivered, Some(message.delivery_count));
-        let (tag, envelope) = if consumer.no_ack {
-            (channel.unacked.pass(), message.envelope)
-        } else {
-            let envelope = message.envelope.clone();
-            consumer.unsettled += 1;
-            channel.unsettled += 1;
-            (channel.unacked.push(Unsettled { message, queue: key, consumer: Some(consumer_key) }), envelope)
-        };
-        queue.round.advance();
-        if !consumer.has_room() {
-            consumer.state = Readiness::WindowFull;
-            queue.round.leave(consumer_key);
-        }
-        if let Some(turn) = consumer.outlet.offer(Delivery { tag, redelivered, delivery_count, envelope }) {
-            after.turn(turn);
-        }
-        match store.is_empty(&mut queue.stored) {
-            Ok(true) => return Ok(()),
-            Ok(false) => {}
-            Err(error) => return Err((consumer.channel, error.with("queue", &queue.name))),
+            Err(error) => return Err((next.consumer.channel, error.with("queue", &queue.name))),
         }
     }
-    after.more().unfinished.push(key);
+    after.lists().unfinished.push(key);
     Ok(())
+}
+
+/// A consumer with room for a delivery, whose turn it is.
+pub(super) struct Next<'a> {
+    key: ConsumerKey,
+    pub(super) consumer: &'a mut Consumer,
+    channel: &'a mut ChannelRecord,
+}
+
+/// Finds the consumer whose turn it is, passing over those whose channel's window is full.
+#[inline(always)]
+pub(super) fn next_consumer<'a>(
+    round: &mut Round<ConsumerKey>,
+    consumers: &'a mut Slots<ConsumerSlot, Consumer>,
+    channels: &'a mut Slots<ChannelSlot, ChannelRecord>,
+) -> Option<Next<'a>> {
+    let key = loop {
+        let key = round.current()?;
+        // A consumer leaves the round before it, or its channel, is removed.
+        let consumer = consumers.get_mut(key)?;
+        let channel = channels.get_mut(consumer.channel)?;
+        if consumer.no_ack || channel.has_room() {
+            break key;
+        }
+        consumer.state = Readiness::ChannelFull;
+        channel.line.push_back(key);
+        round.leave(key);
+    };
+    let consumer = consumers.get_mut(key)?;
+    let channel = channels.get_mut(consumer.channel)?;
+    Some(Next { key, consumer, channel })
+}
+
+/// Gives a message to a consumer; the turn is to be run when the broker's mutex is released.
+#[inline(always)]
+pub(super) fn hand_out(
+    message: QueueMessage,
+    queue: QueueKey,
+    next: Next<'_>,
+    round: &mut Round<ConsumerKey>,
+) -> Option<Turn> {
+    let Next { key, consumer, channel } = next;
+    let (redelivered, delivery_count) = (message.redelivered, Some(message.delivery_count));
+    round.advance();
+    let (tag, envelope) = if consumer.no_ack {
+        (channel.unacked.pass(), message.envelope)
+    } else {
+        consumer.unsettled += 1;
+        channel.unsettled += 1;
+        if !consumer.has_room() {
+            consumer.state = Readiness::WindowFull;
+            round.leave(key);
+        }
+        let envelope = message.envelope.clone();
+        (channel.unacked.push(Unsettled { message, queue, consumer: Some(key) }), envelope)
+    };
+    consumer.outlet.offer(Delivery { tag, redelivered, delivery_count, envelope })
 }

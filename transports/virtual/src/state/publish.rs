@@ -6,7 +6,7 @@ use kombu_core::method::BasicPublish;
 use kombu_core::{Confirmation, Envelope, Outcome, Result, Returned, ShortStr};
 
 use super::State;
-use super::dispatch::serve;
+use super::dispatch::{hand_out, next_consumer};
 use crate::afterwards::{Afterwards, Notice};
 use crate::channel_record::ChannelKey;
 use crate::message::QueueMessage;
@@ -14,34 +14,37 @@ use crate::queue::QueueKey;
 use crate::refusal;
 use crate::route::Route;
 use crate::store::QueueStore;
+use crate::turn::Turn;
 
 /// AMQP's reply code and text for a message that matches no queue.
 const NO_ROUTE: (u16, ShortStr) = (312, ShortStr::from_static("NO_ROUTE"));
 
 impl<S: QueueStore> State<S> {
-    /// Stores a message in every queue its address leads to, and serves their consumers.
+    /// Stores a message in every queue its address leads to, and serves their consumers. `turn`, which is empty, gets the
+    /// delivery of a message that goes to one queue, to be run when the mutex is released.
     #[inline]
     pub(crate) fn publish(
         &mut self,
         channel: ChannelKey,
         method: BasicPublish,
         envelope: Arc<Envelope>,
+        turn: &mut Option<Turn>,
         after: &mut Afterwards,
     ) -> Result<Confirmation> {
         let place = match self.route(&envelope) {
             Ok(place) => place,
             Err(error) => {
-                after.discard(envelope);
+                after.drop_envelope(envelope);
                 return Err(error.with_outcome(Outcome::NotSent));
             }
         };
         let route = place.map_or(&[][..], |place| self.routes.at(place));
         match *route {
-            [] => self.unroutable(channel, method, envelope, after),
             [queue] => {
-                self.store_and_serve(queue, envelope, Outcome::NotSent, after)?;
+                *turn = self.store_and_serve(queue, envelope, Outcome::NotSent, after)?;
                 Ok(Confirmation::Confirmed { queues: Some(1) })
             }
+            [] => self.unroutable(channel, method, envelope, after),
             [..] => self.store_in_all(place, envelope, after),
         }
     }
@@ -54,17 +57,24 @@ impl<S: QueueStore> State<S> {
         envelope: Arc<Envelope>,
         if_failed: Outcome,
         after: &mut Afterwards,
-    ) -> Result<()> {
+    ) -> Result<Option<Turn>> {
         let State { store, queues, consumers, channels, .. } = self;
         // A route is void as soon as one of its queues is removed.
-        let Some(queue) = queues.get_mut(key) else { return Ok(()) };
+        let Some(queue) = queues.get_mut(key) else { return Ok(None) };
+        let next = next_consumer(&mut queue.round, consumers, channels);
+        let is_waited_for = next.is_some();
+        if let Some(next) = next
+            && let Some(position) = store.pass(&mut queue.stored)
+        {
+            return Ok(hand_out(QueueMessage { position, ..QueueMessage::new(envelope) }, key, next, &mut queue.round));
+        }
         if let Err(error) = store.push(&mut queue.stored, QueueMessage::new(envelope)) {
             return Err(error.with("queue", &queue.name).with_outcome(if_failed));
         }
-        if let Err((channel, error)) = serve(store, key, queue, consumers, channels, after) {
-            self.cannot_serve(channel, error, after);
+        if is_waited_for {
+            self.dispatch(key, after);
         }
-        Ok(())
+        Ok(None)
     }
 
     fn store_in_all(
@@ -77,10 +87,11 @@ impl<S: QueueStore> State<S> {
         // By number, for serving may end channels, and with them queues; the place keeps its route all the same.
         while let Some(queue) = place.and_then(|place| self.routes.at(place).get(queues as usize).copied()) {
             let if_failed = if queues == 0 { Outcome::NotSent } else { Outcome::Unknown };
-            self.store_and_serve(queue, Arc::clone(&envelope), if_failed, after)?;
+            let turn = self.store_and_serve(queue, Arc::clone(&envelope), if_failed, after)?;
+            after.turn(turn);
             queues += 1;
         }
-        after.drop_message(QueueMessage::new(envelope));
+        after.drop_envelope(envelope);
         Ok(Confirmation::Confirmed { queues: Some(queues) })
     }
 
@@ -92,7 +103,7 @@ impl<S: QueueStore> State<S> {
         after: &mut Afterwards,
     ) -> Result<Confirmation> {
         if !method.mandatory {
-            after.drop_message(QueueMessage::new(envelope));
+            after.drop_envelope(envelope);
             return Ok(Confirmation::Confirmed { queues: Some(0) });
         }
         let (code, text) = NO_ROUTE;

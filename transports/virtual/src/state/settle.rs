@@ -1,6 +1,8 @@
 //! Ends deliveries: acknowledged, dropped, given back or set aside.
 
-use kombu_core::{DeliveryTag, Malformed, Result, ShortStr};
+use std::sync::Arc;
+
+use kombu_core::{DeliveryTag, Envelope, Malformed, Result, ShortStr};
 
 use super::State;
 use crate::afterwards::{Afterwards, Notice};
@@ -25,7 +27,7 @@ pub(crate) enum Verdict<'a> {
 }
 
 impl<S: QueueStore> State<S> {
-    /// Settles one delivery.
+    /// Settles one delivery. What is returned is to be dropped when the mutex is released.
     #[inline]
     pub(crate) fn settle(
         &mut self,
@@ -33,30 +35,32 @@ impl<S: QueueStore> State<S> {
         tag: DeliveryTag,
         verdict: Verdict<'_>,
         after: &mut Afterwards,
-    ) -> Result<()> {
+    ) -> Result<Option<Arc<Envelope>>> {
         let record = self.channel(channel)?;
         let unsettled = record.unacked.take(tag).ok_or_else(|| refusal::unknown_tag(tag))?;
-        let (queue, consumer) = (unsettled.queue, unsettled.consumer);
         let mut line_waits = false;
         let mut with_room = None;
-        if let Some(consumer) = consumer {
+        if let Some(consumer) = unsettled.consumer {
             record.unsettled -= 1;
             line_waits = !record.line.is_empty();
             with_room = self.make_room(consumer);
         }
-        if let Verdict::Forget = verdict {
-            after.drop_message(unsettled.message);
-        } else {
-            self.carry_out(channel, unsettled, verdict, after);
-            self.dispatch(queue, after);
-        }
+        let dropped = match verdict {
+            Verdict::Forget => Some(unsettled.message.envelope),
+            _ => {
+                let queue = unsettled.queue;
+                self.carry_out(channel, unsettled, verdict, after);
+                self.dispatch(queue, after);
+                None
+            }
+        };
         if let Some(queue) = with_room {
             self.dispatch(queue, after);
         }
         if line_waits {
             self.serve_line(channel, after);
         }
-        Ok(())
+        Ok(dropped)
     }
 
     /// Settles every delivery up to `tag`, or all when there is none.
@@ -104,9 +108,9 @@ impl<S: QueueStore> State<S> {
         after: &mut Afterwards,
     ) {
         let Unsettled { message, queue, .. } = unsettled;
-        let Some(queue) = self.queues.get_mut(queue) else { return after.drop_message(message) };
+        let Some(queue) = self.queues.get_mut(queue) else { return after.drop_envelope(message.envelope) };
         match verdict {
-            Verdict::Forget => after.drop_message(message),
+            Verdict::Forget => after.drop_envelope(message.envelope),
             Verdict::GiveBack => {
                 let raw = message.envelope.body.clone();
                 if let Err(error) = self.store.put_back(&mut queue.stored, message.given_back()) {
@@ -123,7 +127,7 @@ impl<S: QueueStore> State<S> {
                 if let Some(events) = self.channels.get(channel).and_then(|channel| channel.events.clone()) {
                     after.notice(Notice::Malformed(events, malformed));
                 }
-                after.drop_message(message);
+                after.drop_envelope(message.envelope);
             }
         }
     }

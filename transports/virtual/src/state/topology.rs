@@ -191,7 +191,7 @@ impl<S: QueueStore> State<S> {
     pub(crate) fn queue_purge(&mut self, channel: ChannelKey, name: &ShortStr, after: &mut Afterwards) -> Result<u32> {
         let key = self.usable_queue(channel, name)?;
         let Some(queue) = self.queues.get_mut(key) else { return Ok(0) };
-        Ok(count(self.store.purge(&mut queue.stored, &mut after.more().dropped)?))
+        Ok(count(self.store.purge(&mut queue.stored, &mut after.lists().messages)?))
     }
 
     pub(crate) fn queue_delete(
