@@ -112,13 +112,13 @@ impl ConnectionEvent {
     fn log(&self) {
         match self {
             ConnectionEvent::Connected { url } => tracing::debug!(%url, "connected"),
-            ConnectionEvent::ConnectFailed { url, error, retry_in: Some(wait) } => {
-                tracing::warn!(%url, "cannot connect: {error}; trying again in {wait:?}");
+            ConnectionEvent::ConnectFailed { error, retry_in: Some(wait), .. } => {
+                tracing::warn!("{error}; trying again in {wait:?}");
             }
-            ConnectionEvent::ConnectFailed { url, error, retry_in: None } => {
-                tracing::error!(%url, "cannot connect: {error}")
+            ConnectionEvent::ConnectFailed { error, retry_in: None, .. } => {
+                tracing::error!("{error}")
             }
-            ConnectionEvent::Disconnected(error) => tracing::warn!("connection lost: {error}"),
+            ConnectionEvent::Disconnected(error) => tracing::warn!("connection lost, looking for the broker: {error}"),
             ConnectionEvent::Resumed => tracing::info!("connection resumed"),
             ConnectionEvent::Malformed(malformed) => tracing::error!(
                 queue = %malformed.queue, bytes = malformed.raw.len(), "set aside a malformed message: {}", malformed.reason

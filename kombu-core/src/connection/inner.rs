@@ -48,6 +48,7 @@ pub(crate) struct Inner {
     /// The first `live`, which most connections keep: it is found without counting references.
     pub(super) first_live: OnceLock<Arc<Live>>,
     pub(super) was_connected: AtomicBool,
+    is_disturbed: AtomicBool,
     pub(super) closing: Flag,
     /// A transport made ahead of the first connect, so that bad options are found when the connection is made.
     pub(super) prepared: Mutex<Option<Arc<dyn Transport>>>,
@@ -75,6 +76,7 @@ impl Inner {
             live: ArcSwapOption::empty(),
             first_live: OnceLock::new(),
             was_connected: AtomicBool::new(false),
+            is_disturbed: AtomicBool::new(false),
             closing: Flag::default(),
             prepared,
             hub: OnceLock::new(),
@@ -261,6 +263,14 @@ impl Inner {
             return;
         }
         self.events.log(&event, self.options.clock.now());
+    }
+
+    /// Learns from a channel that its transport lost its broker, or found it again, underneath it. Every channel of a connection
+    /// tells of the same loss, and some tell of every attempt; the application hears of each loss and each return once.
+    pub(crate) fn disturbed(&self, error: Option<Error>) {
+        if self.is_disturbed.swap(error.is_some(), Ordering::AcqRel) != error.is_some() {
+            self.emit(error.map_or(ConnectionEvent::Resumed, ConnectionEvent::Disconnected));
+        }
     }
 
     pub(crate) fn add_consumer(&self, consumer: &Arc<ConsumerCore>) {

@@ -306,7 +306,9 @@ impl ChannelEvents for Observer {
     }
 
     fn disturbed(&self, error: Option<Error>) {
-        self.tell(error.map_or(ConnectionEvent::Resumed, ConnectionEvent::Disconnected));
+        if let Some(inner) = self.inner.upgrade() {
+            inner.disturbed(error);
+        }
     }
 
     fn closed(&self, error: Error) {

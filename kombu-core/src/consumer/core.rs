@@ -394,7 +394,9 @@ impl ChannelEvents for Watch {
     }
 
     fn disturbed(&self, error: Option<Error>) {
-        self.tell(error.map_or(ConnectionEvent::Resumed, ConnectionEvent::Disconnected));
+        if let Some(inner) = self.core.upgrade().and_then(|core| core.inner.upgrade()) {
+            inner.disturbed(error);
+        }
     }
 
     fn closed(&self, error: Error) {

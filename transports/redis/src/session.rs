@@ -333,9 +333,7 @@ impl LinkOwner for Session {
     }
 
     fn handle_down(&self, _hub: &dyn Hub, link: &Arc<Link>, error: &Error, retrying: bool) {
-        if retrying && self.warnings.allows("connection lost", self.handle.now()) {
-            tracing::warn!(broker = %self.target.label, role = ?link.role(), %error, "connection lost, trying again");
-        }
+        tracing::debug!(broker = %self.target.label, role = ?link.role(), %error, retrying, "a socket was lost");
         if link.role() == Role::Command && retrying {
             for channel in self.channels() {
                 channel.report_disturbed(Some(error));
