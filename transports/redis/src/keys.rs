@@ -78,11 +78,6 @@ impl Keys {
         self.steps.iter().map(|step| self.list(queue, *step))
     }
 
-    /// Returns the lists of several queues in the order a consumer reads them: for each step, every queue.
-    pub(crate) fn lists_of<'q>(&self, queues: impl Iterator<Item = &'q str> + Clone) -> impl Iterator<Item = String> {
-        self.steps.iter().flat_map(move |step| queues.clone().map(|queue| self.list(queue, *step)))
-    }
-
     /// Returns the queue that the list `key` belongs to: the name up to the last separator.
     ///
     /// What follows the separator must be one of our steps, so a separator such as `:` may occur in names of queues that
@@ -163,18 +158,6 @@ impl Keys {
         pattern
     }
 
-    /// Returns the exchange of a message received on `channel`, or `None` for a channel that is none of ours.
-    ///
-    /// With `fanout_patterns` the name ends at the first slash, so exchanges with a slash in their name need the pattern
-    /// of the subscription instead.
-    pub(crate) fn exchange_of<'c>(&self, channel: &'c str) -> Option<&'c str> {
-        let name = channel.strip_prefix(&*self.prefix)?.strip_prefix(&*self.fanout_prefix)?;
-        match name.split_once('/') {
-            Some((exchange, _)) if self.fanout_patterns => Some(exchange),
-            _ => Some(name),
-        }
-    }
-
     /// Returns the list of what was found in `queue` and is not a message.
     pub(crate) fn malformed(&self, queue: &str) -> String {
         format!("{}_kombu.rs.malformed.{queue}", self.prefix)
@@ -184,7 +167,11 @@ impl Keys {
     pub(crate) fn malformed_prefix(&self) -> String {
         self.malformed("")
     }
+}
 
+/// Keys of our own that hold who consumes and what is kept for whom.
+#[cfg_attr(not(test), allow(dead_code, reason = "for leases, inboxes and stored broadcasts"))]
+impl Keys {
     /// Returns the sorted set of living consumers by the server's time at which their lease ends.
     pub(crate) fn consumers(&self) -> String {
         format!("{}_kombu.rs.consumers", self.prefix)
@@ -251,12 +238,6 @@ mod tests {
     }
 
     #[test]
-    fn queues_are_read_step_by_step() {
-        let lists: Vec<String> = keys(|options| options.sep = ":".into()).lists_of(["a", "b"].into_iter()).collect();
-        assert_eq!(lists, ["a", "b", "a:3", "b:3", "a:6", "b:6", "a:9", "b:9"]);
-    }
-
-    #[test]
     fn the_queue_of_a_list_is_found() {
         let keys = keys(|options| {
             options.sep = ":".into();
@@ -271,25 +252,6 @@ mod tests {
         for queue in ["", "a", "a:b"] {
             assert!(keys.lists(queue).all(|list| keys.queue_of(&list) == queue), "{queue}");
         }
-    }
-
-    #[test]
-    fn an_exchange_is_found_from_its_channel() {
-        for patterns in [true, false] {
-            for prefix in [FanoutPrefix::Database, FanoutPrefix::Empty, FanoutPrefix::Text("/{db}x.".into())] {
-                let keys = keys(|options| {
-                    options.db = 7;
-                    options.global_keyprefix = "p:".into();
-                    options.fanout_prefix = prefix;
-                    options.fanout_patterns = patterns;
-                });
-                for key in ["", "a.b", "a/b"] {
-                    assert_eq!(keys.exchange_of(&keys.fanout_channel("fx", key)), Some("fx"));
-                }
-                assert_eq!(keys.exchange_of("fx"), None);
-            }
-        }
-        assert_eq!(keys(|options| options.fanout_patterns = false).exchange_of("/0.a/b"), Some("a/b"));
     }
 
     #[test]

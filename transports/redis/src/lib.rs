@@ -45,5 +45,8 @@ mod take;
 mod topology;
 mod transport;
 mod unacked;
+#[cfg(test)]
+#[path = "../tests/wire/mod.rs"]
+mod wire;
 
 pub use transport::register;

@@ -183,8 +183,8 @@ impl Default for RedisOptions {
             socket_keepalive: false,
             body_encoding: BodyEncoding::Base64,
             deadletter_queue: None,
-            max_message_size: 128 << 20,
-            max_nesting: MAX_NESTING,
+            max_message_size: Self::MAX_MESSAGE_SIZE,
+            max_nesting: Self::MAX_NESTING,
             lease: seconds(30),
             wake: Wake::Auto,
         }
@@ -192,6 +192,12 @@ impl Default for RedisOptions {
 }
 
 impl RedisOptions {
+    /// The default of `max_message_size`.
+    pub(crate) const MAX_MESSAGE_SIZE: usize = 128 << 20;
+
+    /// The default and limit of `max_nesting`: headers are read by a reader with this limit.
+    pub(crate) const MAX_NESTING: usize = 512;
+
     /// Reads URL and options.
     ///
     /// # Errors
@@ -246,8 +252,8 @@ impl RedisOptions {
         }
         if let Some(depth) = options.number::<usize>("max_nesting")? {
             self.max_nesting = Some(depth)
-                .filter(|depth| (MIN_NESTING..=MAX_NESTING).contains(depth))
-                .ok_or_else(|| invalid("max_nesting", format_args!("is not {MIN_NESTING} to {MAX_NESTING}")))?;
+                .filter(|depth| (MIN_NESTING..=Self::MAX_NESTING).contains(depth))
+                .ok_or_else(|| invalid("max_nesting", format_args!("is not {MIN_NESTING} to {}", Self::MAX_NESTING)))?;
         }
         options.seconds("lease", &mut self.lease)?;
         options.choice("wake", WAKES, &mut self.wake)?;
@@ -374,8 +380,6 @@ const BODY_ENCODINGS: &[(&str, BodyEncoding)] = &[("base64", BodyEncoding::Base6
 const WAKES: &[(&str, Wake)] =
     &[("auto", Wake::Auto), ("blmove", Wake::Blmove), ("brpop", Wake::Brpop), ("tracking", Wake::Tracking)];
 
-/// Headers are read by a reader with this limit.
-const MAX_NESTING: usize = 512;
 /// An envelope with properties and delivery info, and something in the headers.
 const MIN_NESTING: usize = 4;
 

@@ -23,7 +23,9 @@ use redis::{Cmd, Value};
 
 pub(crate) use self::ack::Ack;
 pub(crate) use self::bind_expiring::BindExpiring;
-pub(crate) use self::claim::{Claim, ClaimInbox, ClaimList, Claimed};
+#[cfg_attr(not(test), allow(unused_imports, reason = "for waiters that move messages into inboxes"))]
+pub(crate) use self::claim::ClaimInbox;
+pub(crate) use self::claim::{Claim, ClaimList, Claimed};
 pub(crate) use self::record::{Record, Recorded};
 pub(crate) use self::requeue::{Copy, GivenBack, Requeue, Requeued};
 pub(crate) use self::set_aside::SetAside;
@@ -43,17 +45,14 @@ impl Script {
         Script { name, source, sha1: redis::Script::new(source).get_hash().to_owned() }
     }
 
-    /// Returns the name, for logs.
+    /// Returns the name.
+    #[cfg(test)]
     pub(crate) fn name(&self) -> &'static str {
         self.name
     }
 
-    /// Returns the source, for `SCRIPT LOAD` and `EVAL`.
-    pub(crate) fn source(&self) -> &'static str {
-        self.source
-    }
-
     /// Returns the hash in hexadecimal.
+    #[cfg(test)]
     pub(crate) fn sha1(&self) -> &str {
         &self.sha1
     }
@@ -76,11 +75,6 @@ impl Script {
 /// Returns every script, to be loaded together.
 pub(crate) fn all() -> &'static [Script] {
     &*SCRIPTS
-}
-
-/// Returns the script that a command made here runs, so that it can be loaded when the server does not know it.
-pub(crate) fn by_sha1(sha1: &[u8]) -> Option<&'static Script> {
-    SCRIPTS.iter().find(|script| script.sha1.as_bytes() == sha1)
 }
 
 fn script(name: &str) -> &'static Script {

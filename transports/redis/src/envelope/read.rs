@@ -29,7 +29,11 @@ impl Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits::new(&RedisOptions::default())
+        Limits {
+            max_message_size: RedisOptions::MAX_MESSAGE_SIZE,
+            max_nesting: RedisOptions::MAX_NESTING,
+            no_ack: false,
+        }
     }
 }
 
@@ -43,6 +47,7 @@ pub(crate) struct Received {
     /// How often it was given back, by the count our own consumers keep in header `x-delivery-count`.
     pub(crate) delivery_count: Option<u32>,
     /// The publisher's delivery tag; the JSON text of one that is no text.
+    #[cfg_attr(not(test), allow(dead_code, reason = "for telling copies of one broadcast apart"))]
     pub(crate) delivery_tag: ShortStr,
     /// The priority by which its list was chosen, 0 to 9.
     pub(crate) list_priority: u8,

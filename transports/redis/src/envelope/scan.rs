@@ -185,6 +185,18 @@ impl<'a> Scanner<'a> {
 
     fn string(&mut self) -> Result<()> {
         self.at += 1;
+        // Most are short, where a search by blocks does not pay.
+        let start = &self.text.as_bytes()[self.at..];
+        for byte in start.iter().take(SHORT) {
+            match byte {
+                b'"' => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                b'\\' | 0..=0x1f => break,
+                _ => self.at += 1,
+            }
+        }
         loop {
             let rest = &self.text.as_bytes()[self.at..];
             let length = memchr::memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
@@ -222,15 +234,23 @@ impl<'a> Scanner<'a> {
     }
 
     fn scalar(&mut self) -> Result<()> {
-        let rest = &self.text[self.at..];
-        if let Some(word) = WORDS.iter().find(|word| rest.starts_with(**word)) {
-            self.at += word.len();
-            return Ok(());
+        let rest = &self.text.as_bytes()[self.at..];
+        let word = match rest {
+            [b'0'..=b'9', ..] => return self.number(),
+            [b't', ..] => "true",
+            [b'f', ..] => "false",
+            [b'n', ..] => "null",
+            [b'N', ..] => "NaN",
+            [b'I', ..] => "Infinity",
+            [b'-', b'I', ..] => "-Infinity",
+            [b'-', ..] => return self.number(),
+            _ => return Err(self.expected("a value")),
+        };
+        if !rest.starts_with(word.as_bytes()) {
+            return Err(self.expected("a value"));
         }
-        match self.peek() {
-            Some(b'-' | b'0'..=b'9') => self.number(),
-            _ => Err(self.expected("a value")),
-        }
+        self.at += word.len();
+        Ok(())
     }
 
     fn number(&mut self) -> Result<()> {
@@ -257,16 +277,19 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
+    #[inline]
     fn peek(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }
 
+    #[inline]
     fn eat(&mut self, byte: u8) -> bool {
         let found = self.peek() == Some(byte);
         self.at += usize::from(found);
         found
     }
 
+    #[inline]
     fn skip_space(&mut self) {
         while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.peek() {
             self.at += 1;
@@ -340,12 +363,13 @@ pub(super) fn unescape_name(name: &str) -> Result<ShortStr> {
     Ok(object.as_map().and_then(|map| map.keys().next().cloned()).unwrap_or_default())
 }
 
+/// Longer than the names and most of the values of an envelope.
+const SHORT: usize = 24;
+
 #[cold]
 fn failure(what: impl std::fmt::Display, at: usize) -> Error {
     Error::new(ErrorKind::Decode, format!("{what} at byte {at}"))
 }
-
-const WORDS: [&str; 6] = ["null", "true", "false", "NaN", "Infinity", "-Infinity"];
 
 #[cfg(test)]
 mod tests {

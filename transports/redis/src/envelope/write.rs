@@ -44,6 +44,7 @@ impl Prepared {
     }
 
     /// Returns a copy.
+    #[cfg(test)]
     pub(crate) fn to_vec(&self, tag: &str) -> Vec<u8> {
         let mut text = Vec::new();
         self.write(tag, &mut text);

@@ -4,18 +4,20 @@
 -- lists into objects and refuse NaN. Texts are jumped over with plain searches, so a large body costs next to nothing.
 -- Functions that find places return nil where the text is not JSON.
 
+local byte, find, sub = string.byte, string.find, string.sub
+
 local function skip_space(text, at)
-  return string.find(text, '[^ \n\r\t]', at) or #text + 1
+  return find(text, '[^ \n\r\t]', at) or #text + 1
 end
 
 -- Returns the place behind the text whose opening quote is at `at`.
 local function after_text(text, at)
   local quote = at
   while true do
-    quote = string.find(text, '"', quote + 1, true)
+    quote = find(text, '"', quote + 1, true)
     if not quote then return nil end
     local before = quote - 1
-    while string.byte(text, before) == 92 do before = before - 1 end
+    while byte(text, before) == 92 do before = before - 1 end
     -- An even number of backslashes escape each other.
     if (quote - before) % 2 == 1 then return quote + 1 end
   end
@@ -23,14 +25,14 @@ end
 
 -- Returns the place behind the value that begins at `at`.
 local function after_value(text, at)
-  local first = string.byte(text, at)
+  local first = byte(text, at)
   if first == 34 then return after_text(text, at) end
-  if first ~= 123 and first ~= 91 then return string.find(text, '[,}%] \n\r\t]', at) end
+  if first ~= 123 and first ~= 91 then return find(text, '[,}%] \n\r\t]', at) end
   local depth = 0
   repeat
-    at = string.find(text, '["{}%[%]]', at)
+    at = find(text, '["{}%[%]]', at)
     if not at then return nil end
-    local char = string.byte(text, at)
+    local char = byte(text, at)
     if char == 34 then
       at = after_text(text, at)
       if not at then return nil end
@@ -42,33 +44,36 @@ local function after_value(text, at)
   return at
 end
 
--- Goes through the object at `object`. Returns the places of its members' values by name, as {first, last}, and the place behind
--- it, or nil. Of members with the same name the last counts. Objects whose names are in `inner` are gone through as well: their
--- places hold what was found in them as `members`.
+local WANTED = {}
+for _, name in ipairs({'headers', 'properties', 'delivery_info', 'delivery_tag', 'redelivered', 'x-delivery-count'}) do
+  WANTED[name] = name
+end
+
+-- Goes through the object at `object`. Returns the places of the values of wanted members by name, as {first, last}, and the
+-- place behind the object, or nil. Of members with the same name the last counts. Objects whose names are in `inner` are gone
+-- through as well: their places hold what was found in them as `members`. All other members leave a 1, for "not empty".
 local function members(text, object, inner)
   local found = {}
   local at = skip_space(text, object + 1)
-  if string.byte(text, at) == 125 then return found, at + 1 end
+  if byte(text, at) == 125 then return found, at + 1 end
   while true do
-    local _, _, name, value = string.find(text, '^"([^"\\]*)"[ \n\r\t]*:[ \n\r\t]*()', at)
+    local _, _, name, value = find(text, '^"([^"\\]*)"[ \n\r\t]*:[ \n\r\t]*()', at)
     if not name then
-      local behind = string.byte(text, at) == 34 and after_text(text, at)
+      local behind = byte(text, at) == 34 and after_text(text, at)
       if not behind then return nil end
-      name = string.sub(text, at + 1, behind - 2)
-      _, _, value = string.find(text, '^[ \n\r\t]*:[ \n\r\t]*()', behind)
+      name = sub(text, at + 1, behind - 2)
+      _, _, value = find(text, '^[ \n\r\t]*:[ \n\r\t]*()', behind)
       if not value then return nil end
     end
-    local place = {value}
-    local behind
-    if inner[name] and string.byte(text, value) == 123 then
-      place.members, behind = members(text, value, inner[name])
+    local inside, behind
+    if inner[name] and byte(text, value) == 123 then
+      inside, behind = members(text, value, inner[name])
     else
       behind = after_value(text, value)
     end
     if not behind then return nil end
-    place[2] = behind - 1
-    found[name] = place
-    local _, _, char, following = string.find(text, '^[ \n\r\t]*([,}])[ \n\r\t]*()', behind)
+    found[WANTED[name] or 1] = WANTED[name] and {value, behind - 1, members = inside} or true
+    local _, _, char, following = find(text, '^[ \n\r\t]*([,}])[ \n\r\t]*()', behind)
     if char == '}' then return found, following end
     if not char then return nil end
     at = following
@@ -95,11 +100,11 @@ local function apply(text, edits)
   table.sort(edits, function(left, right) return left[1] < right[1] end)
   local parts, at = {}, 1
   for _, edit in ipairs(edits) do
-    parts[#parts + 1] = string.sub(text, at, edit[1] - 1)
+    parts[#parts + 1] = sub(text, at, edit[1] - 1)
     parts[#parts + 1] = edit[3]
     at = edit[2] + 1
   end
-  parts[#parts + 1] = string.sub(text, at)
+  parts[#parts + 1] = sub(text, at)
   return table.concat(parts)
 end
 
@@ -108,14 +113,14 @@ local NAMES = string.gsub('}~,~"[^"\\]*"~,~"[^"\\]*"~%]~$', '~', '[ \n\r\t]*')
 -- Returns the envelope in a value of `unacked`, or nil.
 local function envelope_of(value)
   local first = skip_space(value, 1)
-  if string.byte(value, first) ~= 91 then return nil end
+  if byte(value, first) ~= 91 then return nil end
   first = skip_space(value, first + 1)
-  if string.byte(value, first) ~= 123 then return nil end
+  if byte(value, first) ~= 123 then return nil end
   -- Short names without escapes are found from the end, which spares the way through the envelope.
-  local last = string.find(value, NAMES, math.max(first, #value - 600))
-  if last then return string.sub(value, first, last) end
+  local last = find(value, NAMES, math.max(first, #value - 150))
+  if last then return sub(value, first, last) end
   local behind = after_value(value, first)
-  return behind and string.sub(value, first, behind - 1)
+  return behind and sub(value, first, behind - 1)
 end
 
 local INNER = {headers = {}, properties = {delivery_info = {}}}
@@ -131,10 +136,10 @@ local function given_back(text, again, tag)
   if again then
     if headers and headers.members then
       local place = headers.members['x-delivery-count']
-      local count = place and tonumber(string.sub(text, place[1], place[2])) or 0
+      local count = place and tonumber(sub(text, place[1], place[2])) or 0
       count = string.format('%d', math.max(0, math.min(count, 1000000000)) + 1)
       set(edits, headers[1], headers.members, {{'redelivered', 'true'}, {'x-delivery-count', count}})
-    elseif not headers or string.sub(text, headers[1], headers[2]) == 'null' then
+    elseif not headers or sub(text, headers[1], headers[2]) == 'null' then
       set(edits, 1, envelope, {{'headers', '{"redelivered": true, "x-delivery-count": 1}'}})
     end
   end
