@@ -209,7 +209,8 @@ pub trait ChannelEvents: Send + Sync {
     /// An element of a queue could not be read as a message and was set aside.
     fn malformed(&self, malformed: Malformed);
 
-    /// A mandatory message came back.
+    /// A mandatory message came back that cannot be matched to a publish. One that can is the answer to that publish,
+    /// [`Confirmation::Returned`](crate::Confirmation::Returned), and is not told here.
     fn returned(&self, returned: Returned);
 
     /// The broker stopped taking publishes (`Some(reason)`) or takes them again (`None`).

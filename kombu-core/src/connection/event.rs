@@ -35,7 +35,7 @@ pub enum ConnectionEvent {
     /// Something in a queue is no message; it was set aside and can be looked at with
     /// [`Connection::malformed`](super::Connection::malformed).
     Malformed(Malformed),
-    /// A mandatory message came back.
+    /// A mandatory message came back that could not be matched to its publish; all others are the publish's error.
     Returned(Returned),
     /// The broker stopped taking publishes, with its reason, or takes them again (`None`).
     Blocked(Option<ShortStr>),

@@ -198,7 +198,8 @@ fn an_unroutable_mandatory_message_comes_back() {
         };
         assert_eq!((returned.code, returned.text.as_str()), (312, "NO_ROUTE"));
         assert_eq!(returned.envelope.body.as_ref(), b"back");
-        assert_eq!(hear.take(), ["returned 312 NO_ROUTE"]);
+        // The answer to the publish says it; the observer hears of returns that answer no publish.
+        assert!(hear.take().is_empty());
         assert_eq!(lane.publish(exchange, "none", "dropped"), 0);
     }
 }

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::cell::Cell;
 use std::sync::Arc;
 
-use kombu_core::{ChannelEvents, Envelope, Error, Malformed, Returned};
+use kombu_core::{ChannelEvents, Envelope, Error, Malformed};
 
 use crate::message::QueueMessage;
 use crate::queue::QueueKey;
@@ -32,7 +32,6 @@ pub(crate) struct Lists {
 
 /// Something the observer of a channel learns.
 pub(crate) enum Notice {
-    Returned(Arc<dyn ChannelEvents>, Returned),
     Malformed(Arc<dyn ChannelEvents>, Malformed),
     SettleFailed(Arc<dyn ChannelEvents>, Error),
     Closed(Arc<dyn ChannelEvents>, Error),
@@ -41,7 +40,6 @@ pub(crate) enum Notice {
 impl Notice {
     fn tell(self) {
         match self {
-            Notice::Returned(events, returned) => events.returned(returned),
             Notice::Malformed(events, malformed) => events.malformed(malformed),
             Notice::SettleFailed(events, error) => events.settle_failed(error),
             Notice::Closed(events, error) => events.closed(error),

@@ -7,7 +7,7 @@ use kombu_core::{Confirmation, Envelope, Outcome, Result, Returned, ShortStr};
 
 use super::State;
 use super::dispatch::{hand_out, next_consumer};
-use crate::afterwards::{Afterwards, Notice};
+use crate::afterwards::Afterwards;
 use crate::channel_record::ChannelKey;
 use crate::message::QueueMessage;
 use crate::queue::QueueKey;
@@ -44,7 +44,7 @@ impl<S: QueueStore> State<S> {
                 *turn = self.store_and_serve(queue, envelope, Outcome::NotSent, after)?;
                 Ok(Confirmation::Confirmed { queues: Some(1) })
             }
-            [] => self.unroutable(channel, method, envelope, after),
+            [] => Ok(Self::unroutable(method, envelope, after)),
             [..] => self.store_in_all(place, envelope, after),
         }
     }
@@ -95,23 +95,13 @@ impl<S: QueueStore> State<S> {
         Ok(Confirmation::Confirmed { queues: Some(queues) })
     }
 
-    fn unroutable(
-        &mut self,
-        channel: ChannelKey,
-        method: BasicPublish,
-        envelope: Arc<Envelope>,
-        after: &mut Afterwards,
-    ) -> Result<Confirmation> {
+    fn unroutable(method: BasicPublish, envelope: Arc<Envelope>, after: &mut Afterwards) -> Confirmation {
         if !method.mandatory {
             after.drop_envelope(envelope);
-            return Ok(Confirmation::Confirmed { queues: Some(0) });
+            return Confirmation::Confirmed { queues: Some(0) };
         }
         let (code, text) = NO_ROUTE;
-        let returned = Returned { code, text, envelope };
-        if let Some(events) = self.events(channel) {
-            after.notice(Notice::Returned(events, returned.clone()));
-        }
-        Ok(Confirmation::Returned(Box::new(returned)))
+        Confirmation::Returned(Box::new(Returned { code, text, envelope }))
     }
 
     /// Finds where a message goes: a place in the route cache, or `None` for the name of a queue that does not exist.
