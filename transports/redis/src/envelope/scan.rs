@@ -185,18 +185,6 @@ impl<'a> Scanner<'a> {
 
     fn string(&mut self) -> Result<()> {
         self.at += 1;
-        // Most are short, where a search by blocks does not pay.
-        let start = &self.text.as_bytes()[self.at..];
-        for byte in start.iter().take(SHORT) {
-            match byte {
-                b'"' => {
-                    self.at += 1;
-                    return Ok(());
-                }
-                b'\\' | 0..=0x1f => break,
-                _ => self.at += 1,
-            }
-        }
         loop {
             let rest = &self.text.as_bytes()[self.at..];
             let length = memchr::memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
@@ -362,9 +350,6 @@ pub(super) fn unescape_name(name: &str) -> Result<ShortStr> {
     let object = json::read(format!("{{\"{name}\":null}}").as_bytes())?;
     Ok(object.as_map().and_then(|map| map.keys().next().cloned()).unwrap_or_default())
 }
-
-/// Longer than the names and most of the values of an envelope.
-const SHORT: usize = 24;
 
 #[cold]
 fn failure(what: impl std::fmt::Display, at: usize) -> Error {
