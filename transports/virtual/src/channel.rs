@@ -147,7 +147,7 @@ impl<S: QueueStore> Channel for VirtualChannel<S> {
                 let error = refusal::gone(ErrorKind::Closed, self.fate.get()).during("basic.publish");
                 return Err(error.with_outcome(Outcome::NotSent));
             }
-            let published = state.publish(self.key, method, envelope, &mut turn, after);
+            let published = state.publish(method, envelope, &mut turn, after);
             published.map_err(|error| self.fail(state, error.during("basic.publish"), after))
         });
         if let Some(turn) = turn {

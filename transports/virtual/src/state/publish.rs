@@ -8,7 +8,6 @@ use kombu_core::{Confirmation, Envelope, Outcome, Result, Returned, ShortStr};
 use super::State;
 use super::dispatch::{hand_out, next_consumer};
 use crate::afterwards::Afterwards;
-use crate::channel_record::ChannelKey;
 use crate::message::QueueMessage;
 use crate::queue::QueueKey;
 use crate::refusal;
@@ -25,7 +24,6 @@ impl<S: QueueStore> State<S> {
     #[inline]
     pub(crate) fn publish(
         &mut self,
-        channel: ChannelKey,
         method: BasicPublish,
         envelope: Arc<Envelope>,
         turn: &mut Option<Turn>,
