@@ -12,10 +12,10 @@ use kombu_core::hub::Hub;
 use kombu_core::{ChannelEvents, DeliveryTag, Error, ErrorKind, Malformed, Qos, Recovery, Scope, Settled};
 
 use crate::consumer::{Consumer, Window};
+use crate::deliver::Arrived;
 use crate::publish::Unrouted;
 use crate::session::{Session, is_closed};
 use crate::settle::Pending;
-use crate::take::Arrived;
 use crate::unacked::{Held, Place, Unacked};
 
 /// A channel. Its state sits behind short mutexes that are never held while user code runs.

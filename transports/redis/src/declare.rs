@@ -76,6 +76,10 @@ impl Session {
         }
         if !method.passive {
             self.topology.declare_queue(&queue, &method);
+            let mut exclusive = self.lock(&self.exclusive);
+            if method.exclusive && !exclusive.contains(&queue) {
+                exclusive.push(queue.clone());
+            }
         }
         let message_count = self.len(&queue).await?;
         let consumer_count = self.topology.queue(&queue).map_or(0, |facts| facts.consumers);

@@ -6,7 +6,7 @@
 //!                 "body_encoding": "base64", "delivery_tag": "<uuid4>", …}}
 //! ```
 //!
-//! [`Prepared`] writes them, [`read`] reads them.
+//! [`Prepared`] writes them, [`read()`] reads them.
 //!
 //! Values Kombu allows and AMQP does not (a priority of -5, a correlation id that is a number) travel in
 //! [`RareProperties::other`](kombu_core::RareProperties::other) under their wire name, and so do members nobody knows. What

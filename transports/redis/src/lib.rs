@@ -18,6 +18,9 @@
 //! tags stay valid, requests that were under way are repeated as far as repeating is safe.
 #![forbid(unsafe_code)]
 
+mod active_queue;
+mod answers;
+mod backlog;
 mod binding;
 mod brpop;
 mod channel;
@@ -25,6 +28,7 @@ mod channel_core;
 mod connection;
 mod consumer;
 mod declare;
+mod deliver;
 mod envelope;
 mod glob;
 mod keys;

@@ -14,10 +14,10 @@ use redis::Value;
 
 use crate::connection::{Link, LinkOwner, Role, command};
 use crate::consumer::Consumer;
+use crate::deliver::Arrived;
 use crate::envelope::{self, Limits};
 use crate::glob;
 use crate::session::Session;
-use crate::take::Arrived;
 use crate::unacked::{Held, Place};
 
 /// The socket that listens, and for whom.

@@ -26,6 +26,7 @@ use kombu_core::reply::Reply;
 use kombu_core::{Result, ShortStr};
 use redis::Value;
 
+use crate::active_queue::ActiveQueue;
 use crate::brpop::Waiter;
 use crate::connection::{Greeting, Link, Role};
 use crate::consumer::Consumer;
@@ -60,66 +61,6 @@ pub(crate) struct MultiChannelPoller {
     burst: usize,
 }
 
-/// A list queue with consumers.
-struct ActiveQueue {
-    name: ShortStr,
-    json: Arc<str>,
-    lists: Vec<Arc<str>>,
-    consumers: Vec<Arc<Consumer>>,
-    /// Whose turn it is.
-    next: usize,
-    /// Whether there may be messages: it was woken, or not empty at the last look.
-    may_have: bool,
-    /// The credit of consumers with and without acknowledgement, at the look before the last settles were sent.
-    credit: (usize, usize),
-    had_credit: bool,
-    /// With both kinds of consumers, whether those without acknowledgement take next.
-    is_no_ack_next: bool,
-}
-
-impl ActiveQueue {
-    fn look_at_credit(&mut self) {
-        let of_kind = |no_ack: bool| {
-            let consumers = self.consumers.iter().filter(|consumer| consumer.no_ack == no_ack);
-            consumers.map(|consumer| consumer.credit()).fold(0, usize::saturating_add)
-        };
-        self.credit = (of_kind(false), of_kind(true));
-    }
-
-    fn credit(&self) -> usize {
-        self.credit.0.saturating_add(self.credit.1)
-    }
-
-    fn credit_of(&self, no_ack: bool) -> usize {
-        if no_ack { self.credit.1 } else { self.credit.0 }
-    }
-
-    /// Returns for which kind of consumer to take next.
-    fn kind_to_take(&mut self) -> bool {
-        match (self.credit_of(true) > 0, self.credit_of(false) > 0) {
-            (true, true) => {
-                self.is_no_ack_next = !self.is_no_ack_next;
-                self.is_no_ack_next
-            }
-            (no_ack, _) => no_ack,
-        }
-    }
-
-    fn choose(&mut self, no_ack: Option<bool>) -> Option<Arc<Consumer>> {
-        let count = self.consumers.len();
-        for offset in 0..count {
-            let index = (self.next + offset) % count;
-            let consumer = &self.consumers[index];
-            if no_ack.is_none_or(|wanted| wanted == consumer.no_ack) && consumer.credit() > 0 {
-                self.next = (index + 1) % count;
-                consumer.take_credit();
-                return Some(Arc::clone(consumer));
-            }
-        }
-        None
-    }
-}
-
 impl MultiChannelPoller {
     /// Makes a poller without consumers.
     pub(crate) fn new(options: &RedisOptions) -> Self {
@@ -149,17 +90,8 @@ impl MultiChannelPoller {
             queue.may_have = true;
             return Ok(());
         }
-        self.queues.push(ActiveQueue {
-            name: consumer.queue.clone(),
-            json: queue_json(&consumer.queue)?,
-            lists: session.keys.lists(&consumer.queue).map(Into::into).collect(),
-            consumers: vec![Arc::clone(consumer)],
-            next: 0,
-            may_have: true,
-            credit: (0, 0),
-            had_credit: false,
-            is_no_ack_next: false,
-        });
+        let lists = session.keys.lists(&consumer.queue).map(Into::into).collect();
+        self.queues.push(ActiveQueue::new(consumer, queue_json(&consumer.queue)?, lists));
         if self.order == QueueOrder::Sorted {
             self.queues.sort_by(|left, right| left.name.cmp(&right.name));
         }

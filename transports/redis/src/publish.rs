@@ -1,9 +1,7 @@
 //! Publishing: pipelined, in the order of the calls, answered when Redis has answered.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use kombu_core::method::BasicPublish;
 use kombu_core::reply::{self, ReplySender};
@@ -78,7 +76,7 @@ impl ChannelCore {
             return Confirm::ready(Err(error.during("basic.publish").with_outcome(Outcome::NotSent)));
         }
         let (sender, reply) = reply::channel();
-        let deadline = method.timeout.map(|timeout| kombu_deadline(session.handle.now(), timeout));
+        let deadline = method.timeout.map(|timeout| deadline_after(session.handle.now(), timeout));
         let ticket = Ticket { sender, mandatory: method.mandatory, deadline, size, envelope };
         // Held until the publish has its place, so that calls from several threads keep one order.
         let mut waiting = session.lock(&self.publishes);
@@ -352,65 +350,9 @@ impl Ticket {
     }
 }
 
-/// How much waits to be published, over all channels of a connection.
-#[derive(Default)]
-pub(crate) struct Backlog {
-    bytes: AtomicUsize,
-    wakers: Mutex<Vec<Waker>>,
-}
-
-impl Backlog {
-    /// Counts a publish of `size` bytes; `false`, counting nothing, above the hard limit.
-    fn add(&self, size: usize) -> bool {
-        let before = self.bytes.fetch_add(size, Ordering::AcqRel);
-        let fits = before == 0 || before + size <= HARD_LIMIT;
-        if !fits {
-            self.bytes.fetch_sub(size, Ordering::AcqRel);
-        }
-        fits
-    }
-
-    fn remove(&self, size: usize) {
-        self.bytes.fetch_sub(size, Ordering::AcqRel);
-    }
-
-    /// Says whether a publish would be taken gladly; keeps the waker otherwise.
-    pub(crate) fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.bytes.load(Ordering::Acquire) < HIGH_WATER {
-            return Poll::Ready(());
-        }
-        {
-            // Nothing panics while the lock is held.
-            let mut wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
-            if !wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
-                wakers.push(cx.waker().clone());
-            }
-        }
-        // What fell below the mark before the waker was kept did not wake it.
-        if self.bytes.load(Ordering::Acquire) < HIGH_WATER { Poll::Ready(()) } else { Poll::Pending }
-    }
-
-    /// Wakes who waits, if there is room again.
-    pub(crate) fn wake(&self) {
-        if self.bytes.load(Ordering::Acquire) >= LOW_WATER {
-            return;
-        }
-        // As above.
-        let wakers = std::mem::take(&mut *self.wakers.lock().unwrap_or_else(PoisonError::into_inner));
-        wakers.into_iter().for_each(Waker::wake);
-    }
-
-    /// Wakes everybody, whatever the room: a channel or the connection is closed.
-    pub(crate) fn wake_all(&self) {
-        // As above.
-        let wakers = std::mem::take(&mut *self.wakers.lock().unwrap_or_else(PoisonError::into_inner));
-        wakers.into_iter().for_each(Waker::wake);
-    }
-}
-
-fn kombu_deadline(now: Instant, timeout: std::time::Duration) -> Instant {
+fn deadline_after(now: Instant, timeout: Duration) -> Instant {
     // A time too far away to be written is as good as never.
-    now.checked_add(timeout).unwrap_or_else(|| now + std::time::Duration::from_secs(365 * 24 * 3600))
+    now.checked_add(timeout).unwrap_or_else(|| now + Duration::from_secs(365 * 24 * 3600))
 }
 
 /// The header of a publish that was repeated because its answer was lost.
@@ -418,6 +360,3 @@ pub(crate) const REPUBLISHED: &str = "x-republished";
 
 const TAG_LENGTH: usize = uuid::fmt::Hyphenated::LENGTH;
 const NO_ROUTE: u16 = 312;
-const HARD_LIMIT: usize = 64 * 1024 * 1024;
-const HIGH_WATER: usize = 4 * 1024 * 1024;
-const LOW_WATER: usize = 2 * 1024 * 1024;

@@ -13,19 +13,18 @@ use bytes::Bytes;
 use kombu_core::delivery::Delivery;
 use kombu_core::hub::Hub;
 use kombu_core::reply::ReplySender;
-use kombu_core::{Error, ErrorKind, Malformed, Result, ShortStr};
+use kombu_core::{Error, ErrorKind, Result, ShortStr};
 use redis::Value;
 
 use crate::channel_core::ChannelCore;
 use crate::connection::{command, refusal};
 use crate::consumer::Consumer;
-use crate::envelope::{self, Limits, Received, Unacked};
+use crate::deliver::Raw;
+use crate::envelope::Unacked;
 use crate::malformed;
 use crate::request::Request;
 use crate::scripts::{Claim, ClaimList, Claimed, Record, Recorded};
 use crate::session::Session;
-use crate::settle::{Aside, Returning};
-use crate::unacked::Place;
 
 /// A claim under way.
 #[derive(Default)]
@@ -59,22 +58,6 @@ pub(crate) struct Popped {
     list: TakenList,
     text: Bytes,
     consumer: Arc<Consumer>,
-}
-
-/// A message that was taken and read, on its way to a channel.
-pub(crate) struct Arrived {
-    pub(crate) received: Received,
-    pub(crate) place: Place,
-    pub(crate) queue: ShortStr,
-    pub(crate) list: Arc<str>,
-}
-
-/// A message that was taken, before it is read.
-struct Raw {
-    text: Bytes,
-    /// The number of its field; none when it is not recorded.
-    number: Option<u64>,
-    list: TakenList,
 }
 
 impl Taking {
@@ -252,6 +235,9 @@ impl Session {
 
     fn finish_fetch(self: &Arc<Self>, fetch: Fetch, lists: Vec<TakenList>, raws: Vec<Raw>) {
         let Fetch { channel, sender } = fetch;
+        if sender.is_abandoned() {
+            return self.give_back_raw(raws);
+        }
         let Some(raw) = raws.into_iter().next() else { return sender.send(Ok(None)) };
         let no_ack = raw.list.no_ack;
         let number = raw.number;
@@ -312,143 +298,6 @@ impl Session {
             }
         }
         self.touch();
-    }
-
-    /// Reads messages and hands them to their consumers, with no lock held.
-    fn deliver(self: &Arc<Self>, chosen: Vec<(Arc<Consumer>, Raw)>) {
-        let mut arrived: Vec<(Arc<Consumer>, Vec<Arrived>)> = Vec::new();
-        for (consumer, raw) in chosen {
-            let number = raw.number;
-            match self.read(raw) {
-                Ok(one) => match arrived.iter_mut().find(|(other, _)| Arc::ptr_eq(other, &consumer)) {
-                    Some((_, all)) => all.push(one),
-                    None => arrived.push((consumer, vec![one])),
-                },
-                Err((malformed, queue)) => {
-                    consumer.return_credit();
-                    if let Some(channel) = consumer.channel.upgrade() {
-                        self.set_malformed_aside(&channel, malformed, number, queue);
-                    }
-                }
-            }
-        }
-        for (consumer, all) in arrived {
-            self.hand_over(&consumer, all);
-        }
-    }
-
-    /// Hands messages that were read to their consumer.
-    pub(crate) fn hand_over(self: &Arc<Self>, consumer: &Arc<Consumer>, arrived: Vec<Arrived>) {
-        let count = arrived.len();
-        let mut deliveries = Vec::with_capacity(count);
-        let refused = match consumer.channel.upgrade() {
-            Some(channel) => channel.admit(Some(consumer), consumer.no_ack, arrived, &mut deliveries).err(),
-            None => Some(arrived),
-        };
-        match refused {
-            None => consumer.sink.deliver_all(&mut deliveries),
-            Some(arrived) => {
-                for _ in 0..count {
-                    consumer.return_credit();
-                }
-                self.give_back_arrived(arrived);
-            }
-        }
-    }
-
-    fn read(&self, raw: Raw) -> Result<Arrived, (Malformed, ShortStr)> {
-        let Raw { text, number, list } = raw;
-        let limits = Limits { no_ack: list.no_ack, ..self.limits };
-        match envelope::read(&text, &limits) {
-            Ok(received) => {
-                let place = number.map_or(Place::Nowhere, Place::Recorded);
-                Ok(Arrived { received, place, queue: list.queue, list: list.key })
-            }
-            Err(error) => {
-                let malformed = Malformed {
-                    queue: list.queue.clone(),
-                    raw: text,
-                    reason: error.to_string(),
-                    at: std::time::SystemTime::now(),
-                };
-                Err((malformed, list.queue))
-            }
-        }
-    }
-
-    fn set_malformed_aside(
-        &self,
-        channel: &Arc<ChannelCore>,
-        malformed: Malformed,
-        number: Option<u64>,
-        queue: ShortStr,
-    ) {
-        match number {
-            Some(number) => {
-                let reason = malformed.reason.clone();
-                Aside { number, queue, reason, answers: None, channel: Some(Arc::clone(channel)) }.submit(self);
-            }
-            None => {
-                self.keep_malformed(&malformed);
-            }
-        }
-        channel.report_malformed(malformed);
-    }
-
-    /// Adds what is recorded nowhere to the malformed list.
-    pub(crate) fn keep_malformed(&self, malformed: &Malformed) {
-        let key = self.keys.malformed(&malformed.queue);
-        let raw = &malformed.raw;
-        // Text can always be written as JSON.
-        let entry = malformed::entry(raw, &malformed.reason, malformed.at).unwrap_or_else(|_| raw.to_vec());
-        self.send_quietly("setting aside", 1, |out| command::command(out, &[b"RPUSH", key.as_bytes(), &entry]));
-    }
-
-    fn report_set_aside(&self, channel: Option<&Arc<ChannelCore>>, asides: Vec<Malformed>) {
-        for aside in asides {
-            let channel = match channel {
-                Some(channel) => Some(Arc::clone(channel)),
-                None => {
-                    let consumer = self.poller().any_consumer(&aside.queue);
-                    consumer.and_then(|consumer| consumer.channel.upgrade())
-                }
-            };
-            match channel {
-                Some(channel) => channel.report_malformed(aside),
-                None => tracing::warn!(queue = %aside.queue, reason = %aside.reason, "set aside what is no message"),
-            }
-        }
-    }
-
-    fn give_back_raw(&self, raws: Vec<Raw>) {
-        let mut items = Vec::new();
-        for Raw { text, number, list } in raws {
-            match number {
-                Some(number) => items.push((number, list.key)),
-                None => {
-                    self.send_quietly("giving back", 1, |out| {
-                        command::command(out, &[b"RPUSH", list.key.as_bytes(), &text]);
-                    });
-                }
-            }
-        }
-        if !items.is_empty() {
-            Returning { items, delivered: false, answers: None, channel: None }.submit(self);
-        }
-    }
-
-    /// Gives back messages that were read but not delivered.
-    fn give_back_arrived(&self, arrived: Vec<Arrived>) {
-        let items: Vec<_> = arrived
-            .into_iter()
-            .filter_map(|one| match one.place {
-                Place::Recorded(number) => Some((number, one.list)),
-                Place::Local(_) | Place::Nowhere => None,
-            })
-            .collect();
-        if !items.is_empty() {
-            Returning { items, delivered: false, answers: None, channel: None }.submit(self);
-        }
     }
 }
 

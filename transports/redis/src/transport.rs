@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use kombu_core::hub::Hub;
+use kombu_core::method::QueueDelete;
 use kombu_core::{
     Capabilities, Channel, Clock, Error, ErrorKind, Ordering, Priority, PriorityOrder, Result, Support, Transport,
     TransportConfig, TransportEntry, registry, reply,
@@ -161,6 +162,13 @@ impl Session {
         for channel in self.channels() {
             let closed = channel.close().await;
             result = result.and(closed);
+        }
+        let exclusive = std::mem::take(&mut *self.lock(&self.exclusive));
+        for queue in exclusive {
+            let method = QueueDelete { queue, if_unused: false, if_empty: false };
+            if let Some(Err(error)) = within(self, CLOSE_PATIENCE, self.queue_delete(method)).await {
+                tracing::debug!(%error, "an exclusive queue could not be deleted");
+            }
         }
         self.poller().stop(self);
         self.touch();

@@ -23,6 +23,8 @@ pub(crate) struct Greeting {
     pub(crate) client_id: Option<i64>,
     /// The server's version, such as `[7, 0, 15]`.
     pub(crate) version: Option<[u32; 3]>,
+    /// What tells one run of the server from another: connections are numbered anew in each.
+    pub(crate) run_id: Option<String>,
 }
 
 #[derive(Clone, Copy)]
@@ -85,7 +87,11 @@ impl Handshake {
             (Some(Step::Auth), Value::ServerError(error)) => return Err(refusal(error).during("connect")),
             (Some(Step::Select), other) => return Err(unexpected("SELECT", other).during("connect")),
             (Some(Step::Id), Value::Int(id)) => self.greeting.client_id = Some(*id),
-            (Some(Step::Info), Value::BulkString(info)) => self.greeting.version = version(info),
+            (Some(Step::Info), Value::BulkString(info)) => {
+                let info = String::from_utf8_lossy(info);
+                self.greeting.version = fact(&info, "redis_version").and_then(version);
+                self.greeting.run_id = fact(&info, "run_id").map(str::to_owned);
+            }
             // A server that refuses its names or facts, by its rules of access, still carries messages.
             (Some(Step::Load), Value::ServerError(error)) if error.code() == "NOPERM" => {
                 return Err(refusal(error).with("needs", "the commands SCRIPT and EVALSHA"));
@@ -103,9 +109,24 @@ impl Handshake {
     }
 }
 
-fn version(info: &[u8]) -> Option<[u32; 3]> {
-    let text = String::from_utf8_lossy(info);
-    let number = text.lines().find_map(|line| line.strip_prefix("redis_version:"))?;
-    let mut parts = number.trim().split('.').map(|part| part.parse().unwrap_or(0));
+fn fact<'i>(info: &'i str, name: &str) -> Option<&'i str> {
+    info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
+}
+
+fn version(number: &str) -> Option<[u32; 3]> {
+    let mut parts = number.split('.').map(|part| part.parse().unwrap_or(0));
     Some([parts.next()?, parts.next().unwrap_or(0), parts.next().unwrap_or(0)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn facts_are_read_out_of_the_servers_words() {
+        let info = "# Server\r\nredis_version:7.0.15\r\nrun_id:abc\r\n";
+        assert_eq!(fact(info, "redis_version").and_then(version), Some([7, 0, 15]));
+        assert_eq!(fact(info, "run_id"), Some("abc"));
+        assert_eq!(fact(info, "uptime"), None);
+    }
 }

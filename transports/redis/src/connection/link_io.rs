@@ -1,5 +1,8 @@
 //! The hub's side of a link: the socket, its state, its timers.
 
+mod attempt;
+mod watch;
+
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
@@ -10,13 +13,11 @@ use std::time::{Duration, Instant};
 use kombu_core::hub::{Hub, Progress, Readiness, SourceId, TimerHandle};
 use kombu_core::reply::ReplySender;
 use kombu_core::{Error, ErrorKind, Recovery, Result};
-use mio::Interest;
 use redis::Value;
 
 use super::link::{Link, Outbox, Role, closed};
 use super::stream::Stream;
-use super::{Backoff, Greeting, Handshake, Pipeline, Replies, Target, address, command};
-use crate::options::Address;
+use super::{Backoff, Greeting, Handshake, Pipeline, Replies, Target, command};
 use crate::request::Request;
 
 /// What the owner is to be told once the lock is released.
@@ -62,6 +63,10 @@ pub(crate) struct LinkIo {
     watch: Option<(Instant, TimerHandle)>,
     last_heard: Instant,
     unanswered_pings: u32,
+    /// The number of the last connection, and the run of the server it was made to.
+    last: Option<(i64, String)>,
+    /// How many replies to come belong to nobody.
+    ignored: u32,
     pub(super) was_up: bool,
     pub(super) opening: Option<ReplySender<Result<Greeting>>>,
     /// Counts the attempts, so that a callback of an earlier one is known.
@@ -83,6 +88,8 @@ impl LinkIo {
             watch: None,
             last_heard: Instant::now(),
             unanswered_pings: 0,
+            last: None,
+            ignored: 0,
             was_up: false,
             opening: None,
             attempt: 0,
@@ -92,106 +99,6 @@ impl LinkIo {
     pub(super) fn is_up(&self) -> bool {
         matches!(self.phase, Phase::Up)
     }
-
-    // ---- making a connection
-
-    pub(super) fn start_attempt(&mut self, link: &Arc<Link>, hub: &dyn Hub, events: &mut Vec<Event>) {
-        if matches!(self.phase, Phase::Closed) {
-            return;
-        }
-        self.attempt += 1;
-        let attempt = self.attempt;
-        let weak = Arc::downgrade(link);
-        self.set_attempt_timer(Some(hub.call_later(
-            link.target.connect_timeout,
-            Box::new(move |hub| {
-                let Some(link) = weak.upgrade() else { return };
-                link.in_io(hub, |io, link, events| {
-                    if io.attempt == attempt && !io.is_up() && !matches!(io.phase, Phase::Waiting | Phase::Closed) {
-                        let error = Error::new(ErrorKind::ConnectionLost, "the server does not answer in time");
-                        io.fail(link, hub, error, events);
-                    }
-                });
-            }),
-        )));
-        match &link.target.address {
-            Address::Unix(path) => match Stream::connect_unix(path) {
-                Ok(stream) => self.adopt(link, hub, stream, events),
-                Err(error) => self.fail(link, hub, unreachable(&error), events),
-            },
-            Address::Tcp { host, port } => match address::literal(host, *port) {
-                Some(found) => {
-                    self.addresses = found.into();
-                    self.try_next_address(link, hub, events);
-                }
-                None => self.resolve(link, hub, host.clone(), *port, events),
-            },
-        }
-    }
-
-    fn resolve(&mut self, link: &Arc<Link>, hub: &dyn Hub, host: String, port: u16, events: &mut Vec<Event>) {
-        self.phase = Phase::Resolving;
-        let attempt = self.attempt;
-        let weak = Arc::downgrade(link);
-        let handle = link.handle.clone();
-        let lookup = move || {
-            let found = address::resolve(&host, port);
-            handle.call_soon(move |hub| {
-                let Some(link) = weak.upgrade() else { return };
-                link.in_io(hub, |io, link, events| {
-                    if io.attempt != attempt || !matches!(io.phase, Phase::Resolving) {
-                        return;
-                    }
-                    match found {
-                        Ok(found) => {
-                            io.addresses = found.into();
-                            io.try_next_address(link, hub, events);
-                        }
-                        Err(error) => io.fail(link, hub, error, events),
-                    }
-                });
-            });
-        };
-        if let Err(error) = std::thread::Builder::new().name("kombu-redis-dns".into()).spawn(lookup) {
-            self.fail(link, hub, unreachable(&error), events);
-        }
-    }
-
-    fn try_next_address(&mut self, link: &Arc<Link>, hub: &dyn Hub, events: &mut Vec<Event>) {
-        let mut last = None;
-        while let Some(addr) = self.addresses.pop_front() {
-            match Stream::connect_tcp(addr) {
-                Ok(stream) => return self.adopt(link, hub, stream, events),
-                Err(error) => last = Some(error),
-            }
-        }
-        let last = last.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into());
-        self.fail(link, hub, unreachable(&last), events);
-    }
-
-    fn adopt(&mut self, link: &Arc<Link>, hub: &dyn Hub, mut stream: Stream, events: &mut Vec<Event>) {
-        let weak = Arc::downgrade(link);
-        let attempt = self.attempt;
-        let on_ready = move |hub: &dyn Hub, readiness: Readiness| {
-            let Some(link) = weak.upgrade() else { return Progress::Drained };
-            let mut progress = Progress::Drained;
-            link.in_io(hub, |io, link, events| {
-                if io.attempt == attempt {
-                    progress = io.handle_ready(link, hub, readiness, events);
-                }
-            });
-            progress
-        };
-        match hub.add_source(&mut stream, Interest::READABLE | Interest::WRITABLE, Box::new(on_ready)) {
-            Ok(id) => {
-                self.stream = Some((stream, id));
-                self.phase = Phase::Connecting;
-            }
-            Err(error) => self.fail(link, hub, error, events),
-        }
-    }
-
-    // ---- a socket that is ready
 
     fn handle_ready(&mut self, link: &Arc<Link>, hub: &dyn Hub, ready: Readiness, events: &mut Vec<Event>) -> Progress {
         if matches!(self.phase, Phase::Connecting) {
@@ -270,6 +177,7 @@ impl LinkIo {
                     self.come_up(link, hub, greeting, events);
                 }
             }
+            Phase::Up if self.ignored > 0 => self.ignored -= 1,
             Phase::Up if link.role == Role::Listener => events.push(Event::Push(value)),
             Phase::Up => match self.pipeline.handle_reply(value) {
                 Ok(Some((request, value))) => events.push(Event::Answer(request, value)),
@@ -289,11 +197,26 @@ impl LinkIo {
         self.set_attempt_timer(None);
         self.last_heard = hub.now();
         self.raw.clear();
+        self.end_last(&greeting);
         if let Some(opening) = self.opening.take() {
             events.push(Event::Opened(opening, Ok(greeting.clone())));
         }
         events.push(Event::Up(greeting));
         self.watch_until(link, hub, None);
+    }
+
+    /// Sees to it that the server has given up the connection before this one. Until it has, it may still execute what it was
+    /// sent there, after what is repeated here, or hand a message to a waiter nobody reads from.
+    fn end_last(&mut self, greeting: &Greeting) {
+        self.ignored = 0;
+        let (Some(id), Some(run_id)) = (greeting.client_id, &greeting.run_id) else {
+            self.last = None;
+            return;
+        };
+        if let Some((last, _)) = self.last.replace((id, run_id.clone())).filter(|(_, run)| run == run_id) {
+            command::command(&mut self.raw, &["CLIENT", "KILL", "ID", &last.to_string()]);
+            self.ignored = 1;
+        }
     }
 
     /// Writes until the socket is full or there is nothing left.
@@ -418,73 +341,6 @@ impl LinkIo {
     fn set_attempt_timer(&mut self, timer: Option<TimerHandle>) {
         if let Some(old) = std::mem::replace(&mut self.attempt_timer, timer) {
             old.cancel();
-        }
-    }
-
-    // ---- deadlines and silence
-
-    /// Sees to it that the watch looks no later than `deadline`, nor than the server's silence gets too long.
-    fn watch_until(&mut self, link: &Arc<Link>, hub: &dyn Hub, deadline: Option<Instant>) {
-        let wanted = [deadline, self.silence_ends(link)].into_iter().flatten().min();
-        let Some(wanted) = wanted else { return };
-        if self.watch.as_ref().is_some_and(|(at, _)| *at <= wanted) {
-            return;
-        }
-        self.unwatch();
-        let weak = Arc::downgrade(link);
-        let timer = hub.call_at(
-            wanted,
-            Box::new(move |hub| {
-                if let Some(link) = weak.upgrade() {
-                    link.in_io(hub, |io, link, events| io.look(link, hub, events));
-                }
-            }),
-        );
-        self.watch = Some((wanted, timer));
-    }
-
-    fn silence_ends(&self, link: &Link) -> Option<Instant> {
-        let patience = link.target.patience?;
-        let counts = match link.role {
-            Role::Listener => self.is_up(),
-            _ => self.is_up() && self.pipeline.len() > 0,
-        };
-        counts.then(|| self.last_heard + patience)
-    }
-
-    fn look(&mut self, link: &Arc<Link>, hub: &dyn Hub, events: &mut Vec<Event>) {
-        self.watch = None;
-        let now = hub.now();
-        let expired = self.pipeline.take_expired(now);
-        if !expired.is_empty() {
-            let error = Error::new(ErrorKind::Timeout, "no answer in time").with("broker", &link.target.label);
-            let error = Arc::new(error);
-            events.extend(
-                expired.into_iter().map(|(request, written)| Event::Failure(request, written, Arc::clone(&error))),
-            );
-        }
-        if self.silence_ends(link).is_some_and(|end| end <= now) {
-            match link.role {
-                Role::Listener if self.unanswered_pings < PINGS => {
-                    self.unanswered_pings += 1;
-                    command::command(&mut self.raw, &["PING"]);
-                    self.last_heard = now;
-                    self.write(link, hub, events);
-                }
-                // Nothing owed that was written: the silence is ours.
-                Role::Command | Role::Waiter if !self.pipeline.is_owed() => self.last_heard = now,
-                _ => {
-                    let error = lost("the server has been silent for too long");
-                    return self.fail(link, hub, error, events);
-                }
-            }
-        }
-        self.watch_until(link, hub, self.pipeline.next_deadline());
-    }
-
-    fn unwatch(&mut self) {
-        if let Some((_, timer)) = self.watch.take() {
-            timer.cancel();
         }
     }
 }

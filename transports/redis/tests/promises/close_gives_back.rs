@@ -94,3 +94,16 @@ fn an_auto_delete_queue_goes_with_its_last_consumer() {
     channel.cancel(&two);
     assert_eq!(server.command(&["LLEN", "q"]).int(), 0);
 }
+
+#[test]
+fn an_exclusive_queue_goes_with_its_connection() {
+    let server = RedisServer::start();
+    let rig = Rig::new(&server);
+    let channel = rig.channel();
+    channel.exchange("e", kombu_core::ExchangeKind::Direct);
+    channel.declare(QueueDeclare { queue: "q".into(), exclusive: true, ..QueueDeclare::default() }).unwrap();
+    channel.bind("q", "e", "k");
+    channel.publish("e", "k", "x");
+    rig.close().unwrap();
+    assert!(server.keys().is_empty(), "{:?}", server.keys());
+}

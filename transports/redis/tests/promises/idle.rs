@@ -1,8 +1,13 @@
 //! An idle consumer costs nothing.
 
-use kombu_brokers::{PATIENCE, RedisServer, eventually};
+use std::sync::Arc;
 
-use crate::common::{Rig, options};
+use kombu_brokers::{PATIENCE, RedisServer, eventually};
+use kombu_core::method::BasicConsume;
+use kombu_core::{SystemClock, TransportConfig, registry};
+use kombu_hub::MioHub;
+
+use crate::common::{Rig, Sink, link, options};
 
 /// Says whether the waiter waits and the sweep at the start is over.
 fn is_idle(server: &RedisServer) -> bool {
@@ -53,4 +58,46 @@ fn a_connection_without_consumers_has_one_socket() {
     let clients = server.command(&["CLIENT", "LIST"]).text().lines().count();
     // Ours, and the one that asks.
     assert_eq!(clients, 2);
+}
+
+#[test]
+fn the_hub_sleeps_while_a_consumer_is_idle() {
+    link();
+    let server = RedisServer::start();
+    let hub = MioHub::new().unwrap();
+    let config = TransportConfig {
+        url: server.url().parse().unwrap(),
+        options: options([("polling_interval", 60)]),
+        clock: Arc::new(SystemClock),
+    };
+    let transport = (registry::find("redis").unwrap().make)(config).unwrap();
+    transport.register_with_event_loop(hub.io()).unwrap();
+    let channel = hub
+        .block_on(async {
+            transport.connect().await?;
+            let channel = transport.channel().await?;
+            let method = BasicConsume { queue: "q".into(), ..BasicConsume::default() };
+            channel.basic_consume(method, Arc::new(Sink::default())).await?;
+            Ok::<_, kombu_core::Error>(channel)
+        })
+        .unwrap()
+        .unwrap();
+    assert!(eventually(PATIENCE, || {
+        hub.run_once(Some(std::time::Duration::from_millis(10))).unwrap();
+        is_idle(&server)
+    }));
+    // Nothing is due for a minute: this returns by its own time-out, having done nothing.
+    while hub.run_once(Some(std::time::Duration::from_millis(100))).unwrap() {}
+    let before = hub.stats();
+    for _ in 0..3 {
+        assert!(!hub.run_once(Some(std::time::Duration::from_millis(300))).unwrap());
+    }
+    let after = hub.stats();
+    assert_eq!(after.ticks - before.ticks, 3, "{before:?} {after:?}");
+    hub.block_on(async {
+        channel.close().await?;
+        transport.close().await
+    })
+    .unwrap()
+    .unwrap();
 }

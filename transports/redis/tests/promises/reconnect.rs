@@ -152,3 +152,23 @@ fn a_publish_whose_answer_was_lost_is_repeated_and_marked() {
     assert!(first.envelope.headers.get("x-republished").is_none());
     assert!(second.envelope.headers.get("x-republished").is_some());
 }
+
+#[test]
+fn the_server_is_told_to_end_the_connection_before() {
+    let server = RedisServer::start();
+    let proxy = FaultProxy::start(server.addr());
+    let rig = Rig::at(&server.url_at(proxy.addr()));
+    let channel = rig.channel();
+    let _inbox = channel.consume("q");
+    let waits = || server.command(&["CLIENT", "LIST"]).text().lines().any(|line| line.contains("cmd=brpop"));
+    assert!(eventually(PATIENCE, waits));
+    proxy.cut();
+    // MONITOR is silent about this command.
+    let killed = || {
+        let stats = server.command(&["INFO", "commandstats"]);
+        stats.text().lines().any(|line| line.starts_with("cmdstat_client|kill:calls=2"))
+    };
+    assert!(eventually(PATIENCE, killed), "{}", server.command(&["INFO", "commandstats"]).text());
+    assert!(eventually(PATIENCE, waits));
+    channel.publish("", "q", "x");
+}

@@ -1,0 +1,86 @@
+//! A queue that is consumed, as the poller sees it.
+
+use std::sync::Arc;
+
+use kombu_core::ShortStr;
+
+use crate::consumer::Consumer;
+
+/// A list queue with consumers.
+pub(crate) struct ActiveQueue {
+    pub(crate) name: ShortStr,
+    pub(crate) json: Arc<str>,
+    pub(crate) lists: Vec<Arc<str>>,
+    pub(crate) consumers: Vec<Arc<Consumer>>,
+    /// Whose turn it is.
+    pub(crate) next: usize,
+    /// Whether there may be messages: it was woken, or not empty at the last look.
+    pub(crate) may_have: bool,
+    /// The credit of consumers with and without acknowledgement, at the look before the last settles were sent.
+    pub(crate) credit: (usize, usize),
+    pub(crate) had_credit: bool,
+    /// With both kinds of consumers, whether those without acknowledgement take next.
+    pub(crate) is_no_ack_next: bool,
+}
+
+impl ActiveQueue {
+    /// Makes one with its first consumer. `json` is its name, `lists` are its keys in the order in which they are served.
+    pub(crate) fn new(consumer: &Arc<Consumer>, json: Arc<str>, lists: Vec<Arc<str>>) -> Self {
+        ActiveQueue {
+            name: consumer.queue.clone(),
+            json,
+            lists,
+            consumers: vec![Arc::clone(consumer)],
+            next: 0,
+            may_have: true,
+            credit: (0, 0),
+            had_credit: false,
+            is_no_ack_next: false,
+        }
+    }
+
+    /// Notes how much its consumers may have.
+    pub(crate) fn look_at_credit(&mut self) {
+        let of_kind = |no_ack: bool| {
+            let consumers = self.consumers.iter().filter(|consumer| consumer.no_ack == no_ack);
+            consumers.map(|consumer| consumer.credit()).fold(0, usize::saturating_add)
+        };
+        self.credit = (of_kind(false), of_kind(true));
+    }
+
+    /// Returns how many messages its consumers may have.
+    pub(crate) fn credit(&self) -> usize {
+        self.credit.0.saturating_add(self.credit.1)
+    }
+
+    /// Returns how many messages its consumers with or without acknowledgement may have.
+    pub(crate) fn credit_of(&self, no_ack: bool) -> usize {
+        if no_ack { self.credit.1 } else { self.credit.0 }
+    }
+
+    /// Returns for which kind of consumer to take next.
+    pub(crate) fn kind_to_take(&mut self) -> bool {
+        match (self.credit_of(true) > 0, self.credit_of(false) > 0) {
+            (true, true) => {
+                self.is_no_ack_next = !self.is_no_ack_next;
+                self.is_no_ack_next
+            }
+            (no_ack, _) => no_ack,
+        }
+    }
+
+    /// Returns the consumer whose turn it is, of one kind or of both, and counts its delivery.
+    pub(crate) fn choose(&mut self, no_ack: Option<bool>) -> Option<Arc<Consumer>> {
+        let count = self.consumers.len();
+        for offset in 0..count {
+            let index = (self.next + offset) % count;
+            let consumer = &self.consumers[index];
+            if no_ack.is_none_or(|wanted| wanted == consumer.no_ack) && consumer.credit() > 0 {
+                self.next = (index + 1) % count;
+                consumer.take_credit();
+                return Some(Arc::clone(consumer));
+            }
+        }
+        None
+    }
+}
