@@ -52,6 +52,7 @@ enum State<T> {
 
 impl<T> Answer<T> {
     /// Makes an answer that is there already.
+    #[inline]
     pub fn ready(result: Result<T>) -> Self {
         Answer(State::Ready(Some(result)))
     }
@@ -62,6 +63,7 @@ impl<T> Answer<T> {
     }
 
     /// Returns the answer if it is there, without waiting and without keeping a waker; the answer is taken.
+    #[inline]
     pub fn take_now(&mut self) -> Option<Result<T>> {
         match &mut self.0 {
             State::Ready(result) => result.take(),

@@ -123,6 +123,7 @@ impl Message {
     }
 
     /// Returns the body as it travelled: serialized, and compressed if header `compression` says so.
+    #[inline]
     pub fn body(&self) -> &Bytes {
         &self.delivery.envelope.body
     }
@@ -250,6 +251,7 @@ impl Message {
     /// Tells the broker that the message is done: it forgets it.
     ///
     /// The answer may be awaited or dropped; a failure is also reported to the connection's event handler.
+    #[inline]
     pub fn ack(self) -> Settling {
         self.settle(|channel, tag| channel.basic_ack(tag, false))
     }
@@ -275,6 +277,7 @@ impl Message {
         self.origin = None;
     }
 
+    #[inline]
     fn settle(mut self, how: impl FnOnce(&HeldChannel, DeliveryTag) -> Settled) -> Settling {
         match self.origin.take() {
             Some(origin) if !origin.no_ack => Settling::new(how(&origin.channel, self.delivery.tag), Some(origin)),
@@ -319,6 +322,7 @@ impl Origin {
 }
 
 impl Drop for Message {
+    #[inline]
     fn drop(&mut self) {
         if let Some(origin) = self.origin.take()
             && !origin.no_ack

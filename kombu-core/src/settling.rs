@@ -27,6 +27,7 @@ enum State {
 }
 
 impl Settling {
+    #[inline]
     pub(crate) fn new(answer: Settled, origin: Option<Arc<Origin>>) -> Self {
         Settling(State::Asked(answer, origin))
     }

@@ -85,6 +85,9 @@ impl BrokerUrl {
     }
 }
 
+/// Stands for the host where there is none.
+const NO_HOST: &str = "no-host";
+
 /// An error about a URL. The text of the URL is not part of it, for it may hold a password in an unexpected place.
 fn invalid(scheme: &str, what: impl fmt::Display) -> Error {
     Error::new(ErrorKind::InvalidArgument, format!("the broker URL `{scheme}://…` {what}"))
@@ -94,7 +97,7 @@ impl FromStr for BrokerUrl {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let Some((scheme, _)) = text.split_once("://") else {
+        let Some((scheme, rest)) = text.split_once("://") else {
             return Err(Error::new(
                 ErrorKind::InvalidArgument,
                 "the broker URL has no scheme; it looks like `redis://host:6379/0` or `memory://`",
@@ -104,7 +107,13 @@ impl FromStr for BrokerUrl {
         if scheme.is_empty() || !scheme.chars().all(well_formed) {
             return Err(Error::new(ErrorKind::InvalidArgument, "the scheme of the broker URL is not a word"));
         }
-        let parsed = url::Url::parse(text).map_err(|error| invalid(scheme, format_args!("cannot be read: {error}")))?;
+        // A socket's URL has a user but no host, `redis+socket://user:password@/path`, which the URL standard has no form for.
+        let authority_end = scheme.len() + 3 + rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (authority, tail) = text.split_at(authority_end);
+        let has_no_host = authority.ends_with('@');
+        let standard = if has_no_host { format!("{authority}{NO_HOST}{tail}") } else { text.to_owned() };
+        let parsed =
+            url::Url::parse(&standard).map_err(|error| invalid(scheme, format_args!("cannot be read: {error}")))?;
         if parsed.fragment().is_some() {
             return Err(invalid(scheme, "holds a `#`; inside a password or name write it as %23"));
         }
@@ -117,6 +126,7 @@ impl FromStr for BrokerUrl {
             _ => Ok(None),
         };
         let host = match parsed.host() {
+            _ if has_no_host => None,
             Some(url::Host::Ipv6(address)) => Some(address.to_string()),
             _ => optional("host", parsed.host_str())?,
         };
@@ -204,6 +214,9 @@ mod tests {
         assert_eq!(parse("memory://").host(), None);
         assert_eq!(parse("redis+socket:///tmp/r.sock").path(), "tmp/r.sock");
         assert_eq!(parse("redis://:secret@h").username(), None);
+        let socket = parse("redis+socket://me:s@/tmp/r.sock?virtual_host=2");
+        assert_eq!((socket.username(), socket.password(), socket.host()), (Some("me"), Some("s"), None));
+        assert_eq!((socket.path(), socket.to_string().as_str()), ("tmp/r.sock", "redis+socket://me:**@/tmp/r.sock"));
     }
 
     #[test]
