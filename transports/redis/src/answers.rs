@@ -125,6 +125,12 @@ impl LinkOwner for Session {
     fn decide(&self, request: &mut Request, written: bool, deadline: Option<Instant>, now: Instant) -> Fate {
         let is_late = deadline.is_some_and(|deadline| deadline <= now);
         match request {
+            Request::Settle(settling) => settling.is_repeated |= written,
+            Request::Return(returning) => returning.is_repeated |= written,
+            Request::SetAside(aside) => aside.is_repeated |= written,
+            _ => {}
+        }
+        match request {
             Request::Call(sender) if sender.is_abandoned() && !written => Fate::Drop,
             Request::Publish(_) if is_late => Fate::Drop,
             Request::Publish(publishing) if written => publishing.write_again(self),

@@ -281,7 +281,8 @@ impl ChannelCore {
             let batch = kombu_core::answer::AnswerBatch::new();
             answers.push(batch.answer(0));
             let channel = Some(Arc::clone(self));
-            Returning { items: items.to_vec(), delivered: true, answers: Some(batch), channel }.submit(&self.session);
+            Returning { items: items.to_vec(), delivered: true, answers: Some(batch), channel, is_repeated: false }
+                .submit(&self.session);
         }
         consumers.iter().for_each(|consumer| consumer.return_credit());
         self.session.touch();

@@ -106,7 +106,8 @@ impl Session {
         match number {
             Some(number) => {
                 let reason = malformed.reason.clone();
-                Aside { number, queue, reason, answers: None, channel: Some(Arc::clone(channel)) }.submit(self);
+                Aside { number, queue, reason, answers: None, channel: Some(Arc::clone(channel)), is_repeated: false }
+                    .submit(self);
             }
             None => {
                 self.keep_malformed(&malformed);
@@ -155,7 +156,7 @@ impl Session {
             }
         }
         if !items.is_empty() {
-            Returning { items, delivered: false, answers: None, channel: None }.submit(self);
+            Returning { items, delivered: false, answers: None, channel: None, is_repeated: false }.submit(self);
         }
     }
 
@@ -169,7 +170,7 @@ impl Session {
             })
             .collect();
         if !items.is_empty() {
-            Returning { items, delivered: false, answers: None, channel: None }.submit(self);
+            Returning { items, delivered: false, answers: None, channel: None, is_repeated: false }.submit(self);
         }
     }
 }

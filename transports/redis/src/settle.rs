@@ -54,7 +54,7 @@ impl Pending {
     pub(crate) fn set_aside(&mut self, number: u64, queue: ShortStr, reason: String) -> Settled {
         let answers = AnswerBatch::new();
         let answer = answers.answer(0);
-        self.asides.push(Aside { number, queue, reason, answers: Some(answers), channel: None });
+        self.asides.push(Aside { number, queue, reason, answers: Some(answers), channel: None, is_repeated: false });
         answer
     }
 
@@ -70,13 +70,18 @@ impl Pending {
     /// Sends what has gathered.
     pub(crate) fn submit(self, session: &Session, channel: &Arc<ChannelCore>) {
         for Batch { items: numbers, answers } in self.forget {
-            let settling = Settling { numbers, answers, channel: Arc::clone(channel) };
+            let settling = Settling { numbers, answers, channel: Arc::clone(channel), is_repeated: false };
             let bytes = settling.to_bytes(session);
             session.submit(Request::Settle(Box::new(settling)), &bytes);
         }
         for Batch { items, answers } in self.give_back {
-            let returning =
-                Returning { items, delivered: true, answers: Some(answers), channel: Some(Arc::clone(channel)) };
+            let returning = Returning {
+                items,
+                delivered: true,
+                answers: Some(answers),
+                channel: Some(Arc::clone(channel)),
+                is_repeated: false,
+            };
             returning.submit(session);
         }
         for aside in self.asides {
@@ -90,6 +95,8 @@ pub(crate) struct Settling {
     numbers: Vec<u64>,
     answers: Arc<AnswerBatch<()>>,
     channel: Arc<ChannelCore>,
+    /// It was sent before and the answer was lost: what is gone now was forgotten then.
+    pub(crate) is_repeated: bool,
 }
 
 impl Settling {
@@ -101,7 +108,8 @@ impl Settling {
     pub(crate) fn handle_answer(self, session: &Session, value: Value) {
         match read(value, Ack::read) {
             Ok(gone) => {
-                let failed = gone.into_iter().map(|index| (index, lease_lost("ack"))).collect();
+                let lost = gone.into_iter().filter(|_| !self.is_repeated);
+                let failed = lost.map(|index| (index, lease_lost("ack"))).collect();
                 self.finish(session, Ok(()), failed);
             }
             Err(error) => self.finish(session, Err(error), Vec::new()),
@@ -122,6 +130,8 @@ pub(crate) struct Returning {
     pub(crate) delivered: bool,
     pub(crate) answers: Option<Arc<AnswerBatch<()>>>,
     pub(crate) channel: Option<Arc<ChannelCore>>,
+    /// As in [`Settling`].
+    pub(crate) is_repeated: bool,
 }
 
 impl Returning {
@@ -161,6 +171,8 @@ impl Returning {
                 let failed = order.into_iter().zip(outcomes).filter_map(|(index, outcome)| {
                     let error = match outcome {
                         Requeued::Done | Requeued::Fresh => return None,
+                        // Sent before, and the answer was lost: it was given back then.
+                        Requeued::Gone if self.is_repeated => return None,
                         Requeued::Gone => lease_lost("reject"),
                         Requeued::Malformed => {
                             Error::new(ErrorKind::Decode, "what was delivered is no message any more")
@@ -189,6 +201,8 @@ pub(crate) struct Aside {
     pub(crate) reason: String,
     pub(crate) answers: Option<Arc<AnswerBatch<()>>>,
     pub(crate) channel: Option<Arc<ChannelCore>>,
+    /// As in [`Settling`].
+    pub(crate) is_repeated: bool,
 }
 
 impl Aside {
@@ -207,8 +221,8 @@ impl Aside {
 
     pub(crate) fn handle_answer(self, session: &Session, value: Value) {
         match read(value, SetAside::read) {
-            Ok(true) => self.finish(session, Ok(())),
-            Ok(false) => self.finish(session, Err(lease_lost("set_aside"))),
+            Ok(is_there) if is_there || self.is_repeated => self.finish(session, Ok(())),
+            Ok(_) => self.finish(session, Err(lease_lost("set_aside"))),
             Err(error) => self.finish(session, Err(error)),
         }
     }

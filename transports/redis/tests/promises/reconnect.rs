@@ -154,6 +154,27 @@ fn a_publish_whose_answer_was_lost_is_repeated_and_marked() {
 }
 
 #[test]
+fn a_settle_whose_answer_was_lost_is_no_lost_message() {
+    let server = RedisServer::start();
+    let proxy = FaultProxy::start(server.addr());
+    let rig = Rig::at(&server.url_at(proxy.addr()));
+    let channel = rig.channel();
+    for body in ["acked", "requeued"] {
+        channel.publish("", "q", body);
+    }
+    let (acked, requeued) = (channel.get("q").unwrap(), channel.get("q").unwrap());
+    proxy.blackhole(Direction::ToClient);
+    let answers = [channel.channel.basic_ack(acked.tag, false), channel.channel.basic_reject(requeued.tag, true)];
+    assert!(eventually(PATIENCE, || server.command(&["HLEN", "unacked"]).int() == 0));
+    proxy.cut();
+    proxy.pass();
+    for answer in answers {
+        block_on(answer).unwrap();
+    }
+    assert_eq!(server.command(&["LLEN", "q"]).int(), 1);
+}
+
+#[test]
 fn the_server_is_told_to_end_the_connection_before() {
     let server = RedisServer::start();
     let proxy = FaultProxy::start(server.addr());
