@@ -15,23 +15,17 @@ use crate::serialization::json;
 /// A transport that receives headers as JSON hands over the text with [`from_json`](Headers::from_json); it is read at the
 /// first look.
 #[derive(Default)]
-pub struct Headers(Repr);
+pub struct Headers(Option<Box<Repr>>);
 
-#[derive(Default)]
 enum Repr {
-    #[default]
-    Empty,
-    Table(Box<FieldTable>),
-    Json {
-        text: Bytes,
-        table: OnceLock<Box<FieldTable>>,
-    },
+    Table(FieldTable),
+    Json { text: Bytes, table: OnceLock<FieldTable> },
 }
 
 impl Headers {
     /// Returns headers without an entry.
     pub const fn empty() -> Self {
-        Headers(Repr::Empty)
+        Headers(None)
     }
 
     /// Wraps the text of a JSON object that a JSON reader has found well-formed.
@@ -49,49 +43,46 @@ impl Headers {
         if memchr::memmem::find(&text, b"\"__type__\"").is_some() || text.first() != Some(&b'{') {
             return Ok(Headers::from(read(&text)?));
         }
-        Ok(Headers(Repr::Json { text, table: OnceLock::new() }))
+        Ok(Headers(Some(Box::new(Repr::Json { text, table: OnceLock::new() }))))
     }
 
     /// Returns the entries.
     pub fn table(&self) -> &FieldTable {
         static EMPTY: OnceLock<FieldTable> = OnceLock::new();
-        match &self.0 {
-            Repr::Empty => EMPTY.get_or_init(FieldTable::default),
-            Repr::Table(table) => table,
+        match self.0.as_deref() {
+            None => EMPTY.get_or_init(FieldTable::default),
+            Some(Repr::Table(table)) => table,
             // The text was found well-formed before it came here; a text that is not reads as no headers.
-            Repr::Json { text, table } => table.get_or_init(|| Box::new(read(text).unwrap_or_default())),
+            Some(Repr::Json { text, table }) => table.get_or_init(|| read(text).unwrap_or_default()),
         }
     }
 
     /// Returns the value of header `name`.
     pub fn get(&self, name: &str) -> Option<&Value> {
-        if matches!(self.0, Repr::Empty) { None } else { self.table().get(name) }
+        if self.0.is_none() { None } else { self.table().get(name) }
     }
 
     /// Says whether there are no headers.
     pub fn is_empty(&self) -> bool {
-        match &self.0 {
-            Repr::Empty => true,
-            _ => self.table().is_empty(),
-        }
+        self.0.is_none() || self.table().is_empty()
     }
 
     /// Returns the JSON text the headers came as, if they came as JSON and were not changed.
     pub fn json_text(&self) -> Option<&Bytes> {
-        match &self.0 {
-            Repr::Json { text, .. } => Some(text),
+        match self.0.as_deref() {
+            Some(Repr::Json { text, .. }) => Some(text),
             _ => None,
         }
     }
 
     /// Returns the entries for changing.
     pub fn table_mut(&mut self) -> &mut FieldTable {
-        if !matches!(self.0, Repr::Table(_)) {
-            self.0 = Repr::Table(Box::new(self.table().clone()));
+        if !matches!(self.0.as_deref(), Some(Repr::Table(_))) {
+            self.0 = Some(Box::new(Repr::Table(self.table().clone())));
         }
-        match &mut self.0 {
-            Repr::Table(table) => table,
-            _ => unreachable!("made a table on the line above"),
+        match self.0.as_deref_mut() {
+            Some(Repr::Table(table)) => table,
+            _ => unreachable!("made a table on the lines above"),
         }
     }
 }
@@ -107,17 +98,18 @@ fn read(text: &[u8]) -> Result<FieldTable> {
 
 impl Clone for Headers {
     fn clone(&self) -> Self {
-        match &self.0 {
-            Repr::Empty => Headers::empty(),
-            Repr::Table(table) => Headers(Repr::Table(table.clone())),
-            Repr::Json { text, .. } => Headers(Repr::Json { text: text.clone(), table: OnceLock::new() }),
-        }
+        Headers(self.0.as_deref().map(|headers| {
+            Box::new(match headers {
+                Repr::Table(table) => Repr::Table(table.clone()),
+                Repr::Json { text, .. } => Repr::Json { text: text.clone(), table: OnceLock::new() },
+            })
+        }))
     }
 }
 
 impl From<FieldTable> for Headers {
     fn from(table: FieldTable) -> Self {
-        if table.is_empty() { Headers::empty() } else { Headers(Repr::Table(Box::new(table))) }
+        if table.is_empty() { Headers::empty() } else { Headers(Some(Box::new(Repr::Table(table)))) }
     }
 }
 

@@ -136,12 +136,7 @@ impl Message {
     pub fn payload(&self) -> Result<Value> {
         let body = self.decompressed()?;
         self.with_accept(|accept| {
-            serialization::decode(
-                &body,
-                self.properties().content_type.as_deref(),
-                self.properties().content_encoding.as_deref(),
-                accept,
-            )
+            serialization::decode(&body, self.properties().content_type(), self.properties().content_encoding(), accept)
         })
     }
 
@@ -155,8 +150,8 @@ impl Message {
         self.with_accept(|accept| {
             serialization::decode_as(
                 &body,
-                self.properties().content_type.as_deref(),
-                self.properties().content_encoding.as_deref(),
+                self.properties().content_type(),
+                self.properties().content_encoding(),
                 accept,
             )
         })
@@ -200,12 +195,12 @@ impl Message {
 
     /// Returns the content type; `application/data` where the message has none, as in Kombu.
     pub fn content_type(&self) -> &str {
-        self.properties().content_type.as_deref().unwrap_or("application/data")
+        self.properties().content_type().unwrap_or("application/data")
     }
 
     /// Returns the content encoding; `utf-8` where the message has none, as in Kombu.
     pub fn content_encoding(&self) -> &str {
-        self.properties().content_encoding.as_deref().unwrap_or("utf-8")
+        self.properties().content_encoding().unwrap_or("utf-8")
     }
 
     /// Returns the exchange it was published to; empty for the default exchange.

@@ -29,22 +29,46 @@ impl DeliveryMode {
 
 /// The properties AMQP defines for a message (AMQP 0-9-1 `basic` class), but for the headers, which are
 /// [`Headers`](crate::Headers).
+///
+/// Two words in size: the usual content types are held as a number, and what few messages have is held apart.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Properties {
-    /// The media type of the body, such as `application/json`.
-    pub content_type: Option<ShortStr>,
-    /// The character set of the body, `utf-8`, or `binary`.
-    pub content_encoding: Option<ShortStr>,
+    /// What few messages have.
+    rare: Option<Box<RareProperties>>,
+    content: Content,
     /// Whether the broker keeps the message over its restart; default persistent.
     pub delivery_mode: DeliveryMode,
     /// The priority; what it means is up to the queue and the transport. Kombu always writes one: 0 unless given.
     pub priority: Option<u8>,
-    rare: Option<Box<RareProperties>>,
+}
+
+/// Content type and encoding: one of the usual pairs, or whatever [`RareProperties`] say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Content {
+    #[default]
+    Rare,
+    Json,
+    Text,
+    Data,
+}
+
+impl Content {
+    const USUAL: [(Content, &'static str, &'static str); 3] = [
+        (Content::Json, "application/json", "utf-8"),
+        (Content::Text, "text/plain", "utf-8"),
+        (Content::Data, "application/data", "binary"),
+    ];
+
+    fn usual(self) -> Option<(&'static str, &'static str)> {
+        Self::USUAL.iter().find(|(content, ..)| *content == self).map(|(_, kind, encoding)| (*kind, *encoding))
+    }
 }
 
 /// The properties most messages do without.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RareProperties {
+    content_type: Option<ShortStr>,
+    content_encoding: Option<ShortStr>,
     /// Names the request a reply belongs to.
     pub correlation_id: Option<ShortStr>,
     /// Names the queue for replies.
@@ -99,6 +123,36 @@ impl Properties {
         app_id, set_app_id;
         /// Returns the remnant of AMQP 0-8.
         cluster_id, set_cluster_id;
+    }
+
+    /// Returns the media type of the body, such as `application/json`.
+    pub fn content_type(&self) -> Option<&str> {
+        match self.content.usual() {
+            Some((content_type, _)) => Some(content_type),
+            None => self.rare.as_ref()?.content_type.as_deref(),
+        }
+    }
+
+    /// Returns the character set of the body, such as `utf-8`, or `binary`.
+    pub fn content_encoding(&self) -> Option<&str> {
+        match self.content.usual() {
+            Some((_, content_encoding)) => Some(content_encoding),
+            None => self.rare.as_ref()?.content_encoding.as_deref(),
+        }
+    }
+
+    /// Sets content type and encoding.
+    #[inline]
+    pub fn set_content(&mut self, content_type: Option<ShortStr>, content_encoding: Option<ShortStr>) {
+        let pair = (content_type.as_deref(), content_encoding.as_deref());
+        let usual = Content::USUAL.iter().find(|(_, kind, encoding)| pair == (Some(kind), Some(encoding)));
+        self.content = usual.map_or(Content::Rare, |(content, ..)| *content);
+        if self.content == Content::Rare && (content_type.is_some() || content_encoding.is_some()) {
+            let rare = self.rare_mut();
+            (rare.content_type, rare.content_encoding) = (content_type, content_encoding);
+        } else if let Some(rare) = &mut self.rare {
+            (rare.content_type, rare.content_encoding) = (None, None);
+        }
     }
 
     /// Returns how long the message may wait in a queue.

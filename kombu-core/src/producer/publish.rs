@@ -57,8 +57,7 @@ impl<'p> Publish<'p> {
         };
         match body {
             Ok(body) => {
-                publish.envelope.properties.content_type = Some(body.content_type);
-                publish.envelope.properties.content_encoding = Some(body.content_encoding);
+                publish.envelope.properties.set_content(Some(body.content_type), Some(body.content_encoding));
                 publish.envelope.properties.priority = Some(0);
                 publish.envelope.body = body.bytes;
             }
@@ -123,8 +122,7 @@ impl<'p> Publish<'p> {
 
     /// Overrides the content type and encoding that came with the body's type; the bytes stay as they are.
     pub fn content_type(mut self, content_type: impl Into<ShortStr>, content_encoding: impl Into<ShortStr>) -> Self {
-        self.envelope.properties.content_type = Some(content_type.into());
-        self.envelope.properties.content_encoding = Some(content_encoding.into());
+        self.envelope.properties.set_content(Some(content_type.into()), Some(content_encoding.into()));
         self
     }
 

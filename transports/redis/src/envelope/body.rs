@@ -96,7 +96,7 @@ fn write_base64(body: &[u8], out: &mut Vec<u8>) {
 
 /// Says whether Kombu's serializer of this content gives text; compressing it, or any other serializer, gives bytes.
 fn is_text(envelope: &Envelope) -> bool {
-    let content_type = envelope.properties.content_type.as_deref();
+    let content_type = envelope.properties.content_type();
     matches!(content_type, Some("application/json" | "application/x-yaml"))
         && envelope.headers.get("compression").is_none()
 }

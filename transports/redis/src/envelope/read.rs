@@ -84,8 +84,8 @@ fn read_fields(text: &Bytes, limits: &Limits) -> Result<Received> {
         name => Ok(name.unwrap_or_default()),
     };
     let mut properties = found.properties;
-    properties.content_type = content("content-type", fields.content_type)?;
-    properties.content_encoding = content("content-encoding", fields.content_encoding)?;
+    let content_type = content("content-type", fields.content_type)?;
+    properties.set_content(content_type, content("content-encoding", fields.content_encoding)?);
     let envelope = Envelope {
         exchange: address("properties.delivery_info.exchange", found.exchange)?,
         routing_key: address("properties.delivery_info.routing_key", found.routing_key)?,

@@ -56,9 +56,9 @@ fn write(envelope: &Envelope, encoding: BodyEncoding, out: &mut Vec<u8>) -> Resu
     out.extend_from_slice(b"{\"body\": ");
     let body_encoding = body::write(envelope, encoding, out)?;
     out.extend_from_slice(b", \"content-encoding\": ");
-    json::write(&envelope.properties.content_encoding.as_deref(), out)?;
+    json::write(&envelope.properties.content_encoding(), out)?;
     out.extend_from_slice(b", \"content-type\": ");
-    json::write(&envelope.properties.content_type.as_deref(), out)?;
+    json::write(&envelope.properties.content_type(), out)?;
     out.extend_from_slice(b", \"headers\": ");
     match envelope.headers.json_text() {
         Some(text) => out.extend_from_slice(text),

@@ -215,8 +215,7 @@ pub(crate) fn envelope(exchange: &str, key: &str, body: impl AsRef<[u8]>) -> Arc
 /// Makes a message with a priority.
 pub(crate) fn prioritised(exchange: &str, key: &str, body: impl AsRef<[u8]>, priority: Option<u8>) -> Arc<Envelope> {
     let mut properties = Properties::default();
-    properties.content_type = Some("text/plain".into());
-    properties.content_encoding = Some("utf-8".into());
+    properties.set_content(Some("text/plain".into()), Some("utf-8".into()));
     properties.priority = priority;
     Arc::new(Envelope {
         exchange: exchange.into(),

@@ -98,7 +98,7 @@ fn properties_are_found_where_amqp_has_them() {
     assert_eq!(entry("topic-exchange").routing_key, "a.b.c");
     assert_eq!(entry("compressed-zlib").headers.get("compression"), Some(&Value::from("application/x-gzip")));
     assert!(matches!(entry("headers").headers.get("u"), Some(Value::Uuid(_))));
-    assert_eq!(entry("json-dict").properties.content_type.as_deref(), Some("application/json"));
+    assert_eq!(entry("json-dict").properties.content_type(), Some("application/json"));
     // Outside AMQP's range: kept as it was, and 0 to choose the list.
     let odd = entry("priority--5");
     assert_eq!(odd.properties.priority, None);

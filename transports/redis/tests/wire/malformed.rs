@@ -118,7 +118,7 @@ fn optional_fields_may_be_missing_or_null() {
         for encoding in ["", ", \"body_encoding\": null", ", \"body_encoding\": \"\"", ", \"body_encoding\": \"UTF-8\""]
         {
             let received = read_text(envelope(encoding, members)).unwrap();
-            assert_eq!(received.envelope.properties.content_type, None);
+            assert_eq!(received.envelope.properties.content_type(), None);
             assert!(received.envelope.body.is_empty() && received.envelope.headers.is_empty());
             assert_eq!((received.list_priority, received.redelivered), (0, false));
         }
