@@ -86,6 +86,40 @@ fn losses_and_returns_are_told() {
 }
 
 #[test]
+fn a_declaration_that_does_not_fit_any_more_keeps_nothing_else_from_coming_back() {
+    let (switch, connection) = flaky();
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let events = Arc::clone(&told);
+    connection.on_event(move |event| {
+        if let ConnectionEvent::DeclareFailed(error) = event {
+            events.lock().unwrap().push(error.kind());
+        }
+    });
+    let name = unique("exchange");
+    Exchange::direct(name.as_str()).declare(&connection).wait().unwrap();
+    let queue = Queue::new(unique("queue"));
+    let (received, messages) = mpsc::channel();
+    let _consumer = connection
+        .consumer(&queue)
+        .on_message(move |message| {
+            message.ack();
+            received.send(()).unwrap();
+        })
+        .consume()
+        .wait()
+        .unwrap();
+    // Somebody makes it another one, while this connection is away.
+    let other = Connection::new(&format!("memory://{}", connection.url().host().unwrap())).unwrap();
+    switch.off();
+    Exchange::direct(name.as_str()).delete(&other).wait().unwrap();
+    Exchange::fanout(name.as_str()).declare(&other).wait().unwrap();
+    switch.on();
+    connection.producer().publish("x").routing_key(queue.name()).wait().unwrap();
+    messages.recv_timeout(PATIENCE).unwrap();
+    assert!(eventually(PATIENCE, || *told.lock().unwrap() == [ErrorKind::PreconditionFailed]));
+}
+
+#[test]
 fn a_first_connection_that_fails_says_why_and_how_often() {
     let (switch, _) = flaky();
     switch.off();

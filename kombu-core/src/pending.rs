@@ -61,14 +61,14 @@ pub(crate) enum Sent {
 
 impl Terms {
     fn deadline(&self) -> Instant {
-        self.started + self.timeout
+        hub::instant_after(self.started, self.timeout)
     }
 
     /// Makes a time-out say whether the broker may have the message, and leaves the transport, which may know better, the
     /// first word. A message that is not with the transport by the deadline is never handed to it.
     pub(crate) fn of_publish(mut self, sent: Sent) -> Self {
         self.sent = sent;
-        self.timeout += GRACE;
+        self.timeout = self.timeout.saturating_add(GRACE);
         self
     }
 
@@ -132,6 +132,20 @@ impl<T: Send + 'static> Pending<T> {
             State::Waiting(waiting) => {
                 let Waiting { answer, terms, .. } = *waiting;
                 Pending::new(terms, async move { next(answer.await?).await })
+            }
+        }
+    }
+
+    /// Says of an error that nothing was sent, unless it says otherwise itself.
+    pub(crate) fn or_not_sent(self) -> Self {
+        let not_sent = |error: Error| {
+            if error.outcome().is_some() { error } else { error.with_outcome(Outcome::NotSent) }
+        };
+        match self.0 {
+            State::Ready(result) => Pending(State::Ready(result.map(|result| result.map_err(not_sent)))),
+            State::Waiting(waiting) => {
+                let Waiting { answer, terms, .. } = *waiting;
+                Pending::new(terms, async move { answer.await.map_err(not_sent) })
             }
         }
     }

@@ -43,6 +43,8 @@ pub enum ConnectionEvent {
     SettleFailed(Error),
     /// The broker ended a consumer, or starting it again failed; it is tried again where that can help.
     ConsumerFailed(Error),
+    /// Something that was declared before the connection was lost is refused now; the rest was declared.
+    DeclareFailed(Error),
     /// A handler dropped a message unsettled, returned an error, or panicked: the message went back. Told once per consumer.
     HandlerFailed(Error),
     /// A message came back too often and was set aside.
@@ -103,6 +105,7 @@ impl ConnectionEvent {
             ConnectionEvent::Blocked(reason) => (if reason.is_some() { "blocked" } else { "unblocked" }, None),
             ConnectionEvent::SettleFailed(error) => ("settle failed", Some(error.kind())),
             ConnectionEvent::ConsumerFailed(error) => ("consumer failed", Some(error.kind())),
+            ConnectionEvent::DeclareFailed(error) => ("declare failed", Some(error.kind())),
             ConnectionEvent::HandlerFailed(error) => ("handler failed", Some(error.kind())),
             ConnectionEvent::SetAside(error) => ("set aside", Some(error.kind())),
             ConnectionEvent::Unroutable { .. } => ("unroutable", None),
@@ -130,6 +133,7 @@ impl ConnectionEvent {
             ConnectionEvent::Blocked(None) => tracing::info!("the broker takes publishes again"),
             ConnectionEvent::SettleFailed(error) => tracing::warn!("{error}"),
             ConnectionEvent::ConsumerFailed(error) => tracing::error!("consumer: {error}"),
+            ConnectionEvent::DeclareFailed(error) => tracing::error!("declaring again: {error}"),
             ConnectionEvent::HandlerFailed(error) => tracing::warn!("{error}"),
             ConnectionEvent::SetAside(error) => tracing::error!("{error}"),
             ConnectionEvent::Unroutable { exchange, routing_key } => {

@@ -17,14 +17,23 @@ use super::link::Live;
 use super::topology::Topology;
 use crate::capability::Capabilities;
 use crate::consumer::ConsumerCore;
-use crate::error::{Error, ErrorKind, Outcome, Recovery, Result, Scope};
-use crate::hub::{self, Hub, HubHandle};
+use crate::error::{Error, ErrorKind, Recovery, Result, Scope};
+use crate::hub::{self, Hub, HubHandle, instant_after};
 use crate::pending::{Pending, Sent, Terms};
 use crate::race::{First, Flag, first};
 use crate::registry::TransportEntry;
 use crate::reply;
 use crate::transport::{Transport, TransportConfig};
 use crate::url::BrokerUrl;
+
+/// What becomes of an operation whose turn comes after its deadline.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Late {
+    /// It is not begun: whoever asked was told that it timed out.
+    Refused,
+    /// It is done all the same: it ends something that must not go on.
+    Done,
+}
 
 pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -49,6 +58,8 @@ pub(crate) struct Inner {
     pub(super) first_live: OnceLock<Arc<Live>>,
     pub(super) was_connected: AtomicBool,
     is_disturbed: AtomicBool,
+    /// Whether the lane holds a step that looks for the broker on behalf of the consumers.
+    pub(super) is_recovering: AtomicBool,
     pub(super) closing: Flag,
     /// A transport made ahead of the first connect, so that bad options are found when the connection is made.
     pub(super) prepared: Mutex<Option<Arc<dyn Transport>>>,
@@ -77,6 +88,7 @@ impl Inner {
             first_live: OnceLock::new(),
             was_connected: AtomicBool::new(false),
             is_disturbed: AtomicBool::new(false),
+            is_recovering: AtomicBool::new(false),
             closing: Flag::default(),
             prepared,
             hub: OnceLock::new(),
@@ -98,7 +110,8 @@ impl Inner {
         // Unset until now: `user_hub` is set from `hub` alone.
         let _ = self.user_hub.set(handle.user());
         let this = self.this.clone();
-        hub.io().on_close(Box::new(move |hub| {
+        // Of the user class: only such a callback may wait for the goodbye.
+        hub.on_close(Box::new(move |hub| {
             if let Some(inner) = this.upgrade() {
                 inner.close_on_hub(hub);
             }
@@ -184,7 +197,7 @@ impl Inner {
         mut work: impl FnMut(&Arc<Live>) -> BoxFuture<Result<T>> + Send + 'static,
     ) -> Pending<T> {
         let Some(inner) = self.this.upgrade() else { return Pending::ready(Err(closed().during(operation))) };
-        self.in_turn(operation, self.options.operation_timeout, move |deadline| {
+        self.in_turn(operation, self.options.operation_timeout, Late::Refused, move |deadline| {
             Box::pin(async move {
                 loop {
                     let live = inner.ensure_live(Some(deadline)).await?;
@@ -202,6 +215,7 @@ impl Inner {
         &self,
         operation: &'static str,
         timeout: Duration,
+        late: Late,
         work: impl FnOnce(Instant) -> BoxFuture<Result<T>> + Send + 'static,
     ) -> Pending<T> {
         if self.closing.is_raised() {
@@ -212,14 +226,15 @@ impl Inner {
             Err(error) => return Pending::ready(Err(error.during(operation))),
         };
         let (sender, receiver) = reply::channel();
-        let (hub, deadline) = (terms.hub.clone(), terms.started + timeout);
+        let (hub, deadline) = (terms.hub.clone(), instant_after(terms.started, timeout));
         let step = Box::pin(async move {
             // Nobody waits for it any more: the answer was `Timeout`.
-            let result = if hub.now() >= deadline {
-                Err(Error::new(ErrorKind::Timeout, "its turn did not come in time").with_outcome(Outcome::NotSent))
+            let now = hub.now();
+            let result = if now >= deadline && late == Late::Refused {
+                Err(Error::new(ErrorKind::Timeout, "its turn did not come in time"))
             } else {
                 let mut work = work(deadline);
-                match first(&mut work, hub.sleep_until(deadline + GRACE)).await {
+                match first(&mut work, hub.sleep_until(instant_after(deadline.max(now), GRACE))).await {
                     First::Left(result) => result,
                     First::Right(()) => {
                         // It is driven to its end all the same, beside the lane.
@@ -245,12 +260,17 @@ impl Inner {
 
     /// Says whether an operation that failed with `error` is worth another try, and buries the channel if it died.
     fn may_repeat(&self, live: &Arc<Live>, error: &Error, deadline: Instant) -> bool {
-        live.bury(error.scope());
-        match error.recovery() {
-            Recovery::Reconnect => live.bury(Scope::Connection),
-            Recovery::ReopenChannel => live.bury(Scope::Channel),
-            _ => return false,
+        let scope = match error.recovery() {
+            Recovery::Reconnect => Scope::Connection,
+            Recovery::ReopenChannel => Scope::Channel,
+            _ => {
+                live.bury(error.scope());
+                return false;
+            }
         };
+        if let Some(inner) = self.this.upgrade() {
+            inner.lost(live, error.duplicate().in_scope(scope));
+        }
         !self.closing.is_raised() && self.hub.get().is_some_and(|hub| hub.now() < deadline)
     }
 
@@ -295,8 +315,9 @@ impl Inner {
             return Pending::ready(Ok(()));
         }
         // The step is queued before the flag is raised, so that what was asked for before is done before.
-        let pending =
-            self.in_turn("connection.close", timeout, move |_| Box::pin(async move { inner.shut_down().await }));
+        let pending = self.in_turn("connection.close", timeout, Late::Done, move |_| {
+            Box::pin(async move { inner.shut_down().await })
+        });
         if self.closing.raise() { pending } else { Pending::ready(Ok(())) }
     }
 
@@ -317,7 +338,7 @@ impl Inner {
 
     async fn shut_down(&self) -> Result<()> {
         for consumer in self.living_consumers() {
-            consumer.finish();
+            consumer.abandon();
         }
         let result = match self.live.swap(None) {
             Some(live) => live.shut_down().await,
@@ -329,18 +350,20 @@ impl Inner {
 
     /// The hub is closing: what is queued is sent and what is held is given back while it can still be turned.
     fn close_on_hub(&self, hub: &dyn Hub) {
-        let deadline = hub.now() + self.options.close_timeout;
+        let deadline = instant_after(hub.now(), self.options.close_timeout);
         let mut closing = std::pin::pin!({
             let pending = self.close();
             async move { drop(pending.await) }
         });
-        // A hub that cannot be turned any more leaves it to the broker to give back what is held.
-        let _ = hub.wait_io(closing.as_mut(), Some(deadline));
+        if let Err(error) = hub.wait_io(closing.as_mut(), Some(deadline)) {
+            // A hub that cannot be turned any more leaves it to the broker to give back what is held.
+            tracing::warn!("the connection is not closed in good order: {error}");
+        }
     }
 
     fn stop_callbacks(&self) {
-        if let (Some(user), Some(hub)) = (self.user_hub.get(), self.hub.get())
-            && user.id() != hub.id()
+        if let Some(user) = self.user_hub.get()
+            && self.hub.get().is_none_or(|hub| hub.id() != user.id())
         {
             user.stop();
         }

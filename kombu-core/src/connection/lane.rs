@@ -39,10 +39,14 @@ impl Lane {
 
     /// Works off steps until there is none.
     pub(super) async fn work(&self) {
+        // A step that panics, or a hub that closes, ends this in the middle: whoever waits is told, and the next step starts
+        // another worker.
+        let mut guard = Abandon { lane: self, is_armed: true };
         while let Some(step) = self.next() {
             step.await;
             self.busy.fetch_sub(1, Ordering::AcqRel);
         }
+        guard.is_armed = false;
     }
 
     fn next(&self) -> Option<Step> {
@@ -50,5 +54,27 @@ impl Lane {
         let step = state.steps.pop_front();
         state.is_worked = step.is_some();
         step
+    }
+}
+
+/// Clears the lane when its worker ends before its time.
+struct Abandon<'a> {
+    lane: &'a Lane,
+    is_armed: bool,
+}
+
+impl Drop for Abandon<'_> {
+    fn drop(&mut self) {
+        if !self.is_armed {
+            return;
+        }
+        let steps = {
+            let mut state = self.lane.state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.is_worked = false;
+            std::mem::take(&mut state.steps)
+        };
+        // The one under way counts too.
+        self.lane.busy.fetch_sub(steps.len() + 1, Ordering::AcqRel);
+        drop(steps);
     }
 }

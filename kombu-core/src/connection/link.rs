@@ -12,7 +12,7 @@ use crate::channel::{Channel, ChannelEvents, Malformed};
 use crate::consumer::ConsumerCore;
 use crate::entity::{Exchange, Queue};
 use crate::error::{Error, ErrorKind, Recovery, Result, Scope};
-use crate::hub::Hub;
+use crate::hub::{Hub, instant_after};
 use crate::method::{QueueBind, QueueDeclared};
 use crate::race::{First, first};
 use crate::reply;
@@ -85,16 +85,18 @@ impl Inner {
             // It is lost already; closing it only frees what it holds.
             let _ = dead.transport.close().await;
         }
+        let asked = deadline;
         let hub = self.hub()?.clone();
         let deadline = if self.was_connected.load(Ordering::Acquire) {
             deadline
         } else {
-            let first = hub.now() + self.options.connect_timeout;
+            let first = instant_after(hub.now(), self.options.connect_timeout);
             Some(deadline.map_or(first, |deadline| deadline.min(first)))
         };
         let mut attempt = 0;
         loop {
-            if self.closing.is_raised() {
+            // What was asked for before the close is still tried once.
+            if self.closing.is_raised() && (attempt > 0 || asked.is_none()) {
                 return Err(closed());
             }
             let url = self.url();
@@ -116,7 +118,10 @@ impl Inner {
                 _ => self.options.retry.delay(round.saturating_sub(1)),
             };
             let is_hopeless = !helps && self.urls.len() == 1;
-            if is_hopeless || deadline.is_some_and(|deadline| hub.now() + wait >= deadline) {
+            if is_hopeless || deadline.is_some_and(|deadline| instant_after(hub.now(), wait) >= deadline) {
+                if asked.is_some() {
+                    self.recover_consumers();
+                }
                 return Err(if attempt == 1 { error } else { error.with("attempts", attempt) });
             }
             self.emit(ConnectionEvent::ConnectFailed { url, error, retry_in: Some(wait) });
@@ -138,7 +143,7 @@ impl Inner {
         hub.call_soon(move |hub: &dyn Hub| sender.send(registering.register_with_event_loop(hub.io())));
         registered.await.unwrap_or_else(|| Err(closed()))?;
 
-        let limit = hub.now() + self.options.connect_timeout;
+        let limit = instant_after(hub.now(), self.options.connect_timeout);
         let limit = deadline.map_or(limit, |deadline| deadline.min(limit));
         let connecting = async {
             transport.connect().await?;
@@ -157,10 +162,20 @@ impl Inner {
             }
         };
         let live = self.adopt(transport, channel);
-        if self.was_connected.load(Ordering::Acquire) {
-            self.restore(&live).await.inspect_err(|_| _ = live.bury(Scope::Connection))?;
+        if !self.was_connected.load(Ordering::Acquire) {
+            return Ok(live);
         }
-        Ok(live)
+        let restored = match first(self.restore(Arc::clone(&live)), hub.sleep(self.options.connect_timeout)).await {
+            First::Left(restored) => restored,
+            First::Right(()) => Err(Error::new(ErrorKind::Timeout, "the broker does not answer the declarations")
+                .recoverable_by(Recovery::Retry)),
+        };
+        if restored.is_err() {
+            live.bury(Scope::Connection);
+            // It is given up; closing it only frees what it holds.
+            let _ = live.transport.close().await;
+        }
+        restored
     }
 
     /// Makes `channel` the one that declares and publishes.
@@ -172,24 +187,44 @@ impl Inner {
         live
     }
 
-    /// Declares and consumes again, on a new channel, what was declared and consumed on the last.
-    async fn restore(&self, live: &Arc<Live>) -> Result<()> {
+    /// Declares and consumes again, on a new channel, what was declared and consumed on the last. What the broker refuses now is
+    /// told and left out; it must not keep the rest from coming back. Returns the living channel, another one if a refusal ended
+    /// the first.
+    async fn restore(&self, mut live: Arc<Live>) -> Result<Arc<Live>> {
         let (exchanges, queues) = self.topology.all();
         for exchange in &exchanges {
-            live.channel.exchange_declare(exchange.to_method()).await?;
+            if let Err(error) = self.declare_exchange(&live, exchange).await {
+                live = self.refused(live, error).await?;
+            }
         }
         for queue in &queues {
-            self.declare_queue(live, queue).await?;
+            if let Err(error) = self.declare_queue(&live, queue).await {
+                live = self.refused(live, error).await?;
+            }
         }
         for consumer in self.living_consumers() {
-            if let Err(error) = consumer.start(live).await {
+            if let Err(error) = consumer.start(&live).await {
                 if error.scope() == Scope::Connection {
                     return Err(error);
                 }
-                self.emit(ConnectionEvent::ConsumerFailed(error));
+                self.start_failed(consumer, error, 0);
             }
         }
-        Ok(())
+        Ok(live)
+    }
+
+    async fn refused(&self, live: Arc<Live>, error: Error) -> Result<Arc<Live>> {
+        let scope = error.scope();
+        if scope == Scope::Connection {
+            return Err(error);
+        }
+        self.emit(ConnectionEvent::DeclareFailed(error));
+        if scope == Scope::Operation {
+            return Ok(live);
+        }
+        live.bury(Scope::Channel);
+        let channel = live.transport.channel().await?;
+        Ok(self.adopt(Arc::clone(&live.transport), channel))
     }
 
     /// Declares `exchange` and remembers it.
@@ -240,35 +275,63 @@ impl Inner {
         }
     }
 
+    fn recover_consumers(&self) {
+        if let Some(inner) = self.weak().upgrade() {
+            inner.recover();
+        }
+    }
+
     /// The connection died under its consumers: looks for the broker until it is found.
     fn recover(self: &Arc<Self>) {
+        if self.closing.is_raised()
+            || self.living_consumers().is_empty()
+            || self.is_recovering.swap(true, Ordering::AcqRel)
+        {
+            return;
+        }
         let inner = Arc::clone(self);
         self.push(Box::pin(async move {
-            if inner.living_consumers().is_empty() {
-                return;
-            }
-            if let Err(error) = inner.ensure_live(None).await
+            let found = inner.ensure_live(None).await;
+            inner.is_recovering.store(false, Ordering::Release);
+            if let Err(error) = found
                 && error.kind() != ErrorKind::Closed
             {
-                inner.emit(ConnectionEvent::ConsumerFailed(error));
+                for consumer in inner.living_consumers() {
+                    consumer.failed(error.duplicate());
+                }
             }
         }));
     }
-}
 
-impl Inner {
     /// A consumer's channel died alone: gives it another.
-    pub(crate) fn restart(self: &Arc<Self>, consumer: Arc<ConsumerCore>) {
+    pub(crate) fn restart(self: &Arc<Self>, consumer: Arc<ConsumerCore>, attempt: u32) {
         let inner = Arc::clone(self);
         self.push(Box::pin(async move {
             let started = match inner.ensure_live(None).await {
                 Ok(live) => consumer.start(&live).await,
                 Err(error) => Err(error),
             };
-            if let Err(error) = started
-                && error.kind() != ErrorKind::Closed
-            {
-                inner.emit(ConnectionEvent::ConsumerFailed(error));
+            if let Err(error) = started {
+                inner.start_failed(consumer, error, attempt);
+            }
+        }));
+    }
+
+    /// Starting a consumer again failed: tries later where that can help, else ends it.
+    fn start_failed(&self, consumer: Arc<ConsumerCore>, error: Error, attempt: u32) {
+        if error.kind() == ErrorKind::Closed {
+            return;
+        }
+        let Ok(hub) = self.hub().cloned() else { return consumer.failed(error) };
+        if error.recovery() == Recovery::Never {
+            return consumer.failed(error);
+        }
+        self.emit(ConnectionEvent::ConsumerFailed(error));
+        let (inner, wait) = (self.weak(), self.options.retry.delay(attempt));
+        drop(hub.clone().spawn(async move {
+            hub.sleep(wait).await;
+            if let Some(inner) = inner.upgrade() {
+                inner.restart(consumer, attempt.saturating_add(1));
             }
         }));
     }

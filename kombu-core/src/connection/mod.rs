@@ -24,7 +24,7 @@ use crate::url::BrokerUrl;
 
 pub use builder::ConnectionBuilder;
 pub use event::ConnectionEvent;
-pub(crate) use inner::Inner;
+pub(crate) use inner::{Inner, Late};
 pub(crate) use link::Live;
 
 /// A connection to a broker, named by a URL. Cheap to clone; all clones are the same connection.

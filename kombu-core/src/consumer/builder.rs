@@ -192,6 +192,9 @@ impl ConsumerBuilder {
                 "a consumer needs `on_message`, or `stream()` instead of `consume()`",
             )));
         };
+        if self.queues.is_empty() {
+            return Pending::ready(Err(super::core::without_queues()));
+        }
         let hub = match self.connection.inner.user_hub() {
             Ok(hub) => hub,
             Err(error) => return Pending::ready(Err(error.during("basic.consume"))),

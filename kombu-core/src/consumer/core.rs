@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
 
@@ -11,10 +11,10 @@ use super::builder::{ConsumerOptions, Core, Handler};
 use super::inbox::{Inbox, News};
 use crate::answer::Returned;
 use crate::channel::{ChannelEvents, Malformed};
-use crate::connection::{Connection, ConnectionEvent, Inner, Live};
+use crate::connection::{Connection, ConnectionEvent, Inner, Late, Live};
 use crate::delivery::{ConsumerTag, Delivery, DeliverySink};
 use crate::entity::Queue;
-use crate::error::{Error, ErrorKind, Result, Scope};
+use crate::error::{Error, ErrorKind, Recovery, Result, Scope};
 use crate::hub::{Hub, HubHandle, Scheduled};
 use crate::message::{HeldChannel, Message, Origin};
 use crate::method::BasicConsume;
@@ -76,9 +76,7 @@ impl ConsumerCore {
         face: Face,
     ) -> Pending<Consumer> {
         if queues.is_empty() {
-            return Pending::ready(Err(
-                Error::new(ErrorKind::InvalidArgument, "a consumer needs a queue").during("basic.consume")
-            ));
+            return Pending::ready(Err(without_queues()));
         }
         let inner = Arc::clone(&connection.inner);
         let core = Arc::new(ConsumerCore {
@@ -118,8 +116,13 @@ impl ConsumerCore {
         let first_origin = self.inbox.next_origin();
         self.inbox.forget_before(first_origin);
         let channel = HeldChannel::new(live.open_channel().await?, Some(inner.hub()?.clone()));
-        channel.observe(Arc::new(Watch { core: Arc::downgrade(self), live: Arc::downgrade(live) }));
-        channel.basic_qos(self.options.qos).await?;
+        let watch = Arc::new(Watch {
+            core: Arc::downgrade(self),
+            live: Arc::downgrade(live),
+            state: AtomicU8::new(Watch::STARTING),
+        });
+        channel.observe(Arc::clone(&watch) as Arc<dyn ChannelEvents>);
+        channel.basic_qos(self.options.qos).await.map_err(of_own_channel)?;
         let mut tags = Vec::with_capacity(self.queues.len());
         for queue in &self.queues {
             match self.consume_queue(&inner, live, &channel, queue).await {
@@ -130,6 +133,15 @@ impl ConsumerCore {
                     return Err(error.with("queue", queue.name()));
                 }
             }
+        }
+        if watch.arm().is_err() {
+            return Err(Error::new(ErrorKind::ChannelGone, "the consumer's channel was lost while it started")
+                .recoverable_by(Recovery::Retry));
+        }
+        if self.inbox.is_finished() {
+            // It was cancelled meanwhile; closing the channel gives back what came.
+            let _ = channel.close().await;
+            return Ok(());
         }
         let running = Running { channel, tags };
         let old = self.running.lock().unwrap_or_else(PoisonError::into_inner).replace(running);
@@ -168,15 +180,17 @@ impl ConsumerCore {
             exclusive: self.options.exclusive,
             arguments: queue.consumer_arguments().clone(),
         };
-        channel.basic_consume(method, Arc::new(Sink { core: Arc::clone(self), origin })).await
+        let sink = Arc::new(Sink { core: Arc::clone(self), origin });
+        channel.basic_consume(method, sink).await.map_err(of_own_channel)
     }
 
     pub(super) fn cancel(self: &Arc<Self>, inner: &Arc<Inner>) -> Pending<()> {
-        if self.inbox.is_finished() {
+        let is_running = self.running.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        if self.inbox.is_finished() && !is_running {
             return Pending::ready(Ok(()));
         }
         let core = Arc::clone(self);
-        inner.in_turn("basic.cancel", inner.options.operation_timeout, move |_| {
+        inner.in_turn("basic.cancel", inner.options.operation_timeout, Late::Done, move |_| {
             Box::pin(async move {
                 let running = core.running.lock().unwrap_or_else(PoisonError::into_inner).take();
                 let mut result = Ok(());
@@ -193,17 +207,26 @@ impl ConsumerCore {
 
     /// Ends the consumer on this side: nothing more is handed over, what waits goes back.
     pub(crate) fn finish(&self) {
-        self.inbox.finish();
+        self.inbox.finish(true);
     }
 
-    pub(super) fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Message>>> {
+    /// Ends the consumer with its connection: what waits goes back when the channel closes.
+    pub(crate) fn abandon(&self) {
+        self.inbox.finish(false);
+    }
+
+    pub(super) fn poll_next(self: &Arc<Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Message>>> {
         let mut state = self.inbox.lock();
         if let Some(message) = state.pop() {
             return Poll::Ready(Some(Ok(message)));
         }
         if let Some(error) = state.failure.take() {
             drop(state);
-            self.inbox.finish();
+            self.finish();
+            // Its other queues, if it has any, are still consumed at the broker.
+            if let Some(inner) = self.inner.upgrade() {
+                drop(self.cancel(&inner));
+            }
             return Poll::Ready(Some(Err(error)));
         }
         if self.inbox.is_finished() {
@@ -248,7 +271,9 @@ impl ConsumerCore {
             let Some((origin, delivery)) = worker.taken.pop_front() else { return false };
             let origin = &worker.origins[origin as usize];
             if self.inbox.is_finished() {
-                origin.give_back(&delivery);
+                if self.inbox.gives_back() {
+                    origin.give_back(&delivery);
+                }
                 continue;
             }
             let message = Message::new(delivery, Arc::clone(origin));
@@ -274,7 +299,7 @@ impl ConsumerCore {
     }
 
     /// The broker ended the consumer, or its channel was lost alone.
-    fn failed(self: &Arc<Self>, error: Error) {
+    pub(crate) fn failed(self: &Arc<Self>, error: Error) {
         let Some(inner) = self.inner.upgrade() else { return };
         let waker = {
             let mut state = self.inbox.lock();
@@ -290,6 +315,20 @@ impl ConsumerCore {
         if let Some(waker) = waker {
             waker.wake();
         }
+    }
+}
+
+#[cold]
+pub(super) fn without_queues() -> Error {
+    Error::new(ErrorKind::InvalidArgument, "a consumer needs a queue").during("basic.consume")
+}
+
+/// An error of the consumer's own channel says nothing of the connection's.
+fn of_own_channel(error: Error) -> Error {
+    if error.scope() == Scope::Channel {
+        error.in_scope(Scope::Operation).recoverable_by(Recovery::Never)
+    } else {
+        error
     }
 }
 
@@ -330,10 +369,8 @@ impl DeliverySink for Sink {
     fn deliver(&self, delivery: Delivery) {
         let news = {
             let mut state = self.core.inbox.lock();
+            // It stays unsettled and goes back when the channel closes. Requeued here, it might come straight back.
             if self.core.inbox.is_finished() {
-                let origin = Arc::clone(&state.origins[self.origin as usize]);
-                drop(state);
-                origin.give_back(&delivery);
                 return;
             }
             state.waiting.push_back((self.origin, delivery));
@@ -346,9 +383,8 @@ impl DeliverySink for Sink {
         let news = {
             let mut state = self.core.inbox.lock();
             if self.core.inbox.is_finished() {
-                let origin = Arc::clone(&state.origins[self.origin as usize]);
                 drop(state);
-                deliveries.drain(..).for_each(|delivery| origin.give_back(&delivery));
+                deliveries.clear();
                 return;
             }
             state.waiting.extend(deliveries.drain(..).map(|delivery| (self.origin, delivery)));
@@ -366,9 +402,20 @@ impl DeliverySink for Sink {
 struct Watch {
     core: Weak<ConsumerCore>,
     live: Weak<Live>,
+    state: AtomicU8,
 }
 
 impl Watch {
+    /// The consumer is being started: whoever starts it learns of a failure by its answers.
+    const STARTING: u8 = 0;
+    const ARMED: u8 = 1;
+    const DIED: u8 = 2;
+
+    /// From here on a lost channel makes the consumer start anew; an error if it was lost already.
+    fn arm(&self) -> Result<u8, u8> {
+        self.state.compare_exchange(Self::STARTING, Self::ARMED, Ordering::AcqRel, Ordering::Acquire)
+    }
+
     fn tell(&self, event: ConnectionEvent) {
         if let Some(inner) = self.core.upgrade().and_then(|core| core.inner.upgrade()) {
             inner.emit(event);
@@ -404,9 +451,12 @@ impl ChannelEvents for Watch {
         let Some(inner) = core.inner.upgrade() else { return };
         if error.scope() == Scope::Connection {
             inner.lost(&live, error);
-        } else {
+            return;
+        }
+        let before = self.state.compare_exchange(Self::STARTING, Self::DIED, Ordering::AcqRel, Ordering::Acquire);
+        if before.is_err() {
             inner.emit(ConnectionEvent::ConsumerFailed(error));
-            inner.restart(core);
+            inner.restart(core, 0);
         }
     }
 }

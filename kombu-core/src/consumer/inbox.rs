@@ -15,6 +15,8 @@ pub(super) struct Inbox {
     state: Mutex<State>,
     /// Nothing more will be handed over. Raised with the state locked.
     is_finished: AtomicBool,
+    /// Whether what a finished consumer had taken out goes back at once.
+    gives_back: AtomicBool,
 }
 
 #[derive(Default)]
@@ -45,6 +47,10 @@ impl Inbox {
         self.is_finished.load(Ordering::Acquire)
     }
 
+    pub(super) fn gives_back(&self) -> bool {
+        self.gives_back.load(Ordering::Acquire)
+    }
+
     /// Adds an origin and returns its number.
     pub(super) fn add_origin(&self, origin: Origin) -> u32 {
         let mut state = self.lock();
@@ -70,15 +76,18 @@ impl Inbox {
         drop(forgotten);
     }
 
-    /// Ends it: nothing more is handed over, and what waits goes back.
-    pub(super) fn finish(&self) {
+    /// Ends it: nothing more is handed over. What waits goes back now if `gives_back`; else it goes back when its channel closes.
+    pub(super) fn finish(&self, gives_back: bool) {
         let (waiting, origins, waker) = {
             let mut state = self.lock();
+            self.gives_back.store(gives_back, Ordering::Release);
             self.is_finished.store(true, Ordering::Release);
             (std::mem::take(&mut state.waiting), state.origins.clone(), state.waker.take())
         };
-        for (origin, delivery) in &waiting {
-            origins[*origin as usize].give_back(delivery);
+        if gives_back {
+            for (origin, delivery) in &waiting {
+                origins[*origin as usize].give_back(delivery);
+            }
         }
         if let Some(waker) = waker {
             waker.wake();

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::{Producer, Shared};
 use crate::answer::{Answer, Confirmation};
 use crate::compression;
-use crate::connection::{Inner, closed};
+use crate::connection::{Inner, Late, closed};
 use crate::entity::Exchange;
 use crate::envelope::Envelope;
 use crate::error::{Error, ErrorKind, Outcome, Result};
@@ -305,7 +305,19 @@ fn read_answer(
         Ok(Confirmation::Returned(returned)) => {
             Err(addressed(Error::new(ErrorKind::Returned, format!("{} {}", returned.code, returned.text)), address))
         }
-        Err(error) => Err(addressed(error, address)),
+        Err(error) => Err(addressed(answerless(error), address)),
+    }
+}
+
+/// A publish that was handed to the transport and got no answer may have reached the broker, unless the transport says not.
+fn answerless(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::ConnectionLost | ErrorKind::Timeout | ErrorKind::Closed | ErrorKind::ChannelGone
+            if error.outcome().is_none() =>
+        {
+            error.with_outcome(Outcome::Unknown)
+        }
+        _ => error,
     }
 }
 
@@ -339,7 +351,7 @@ fn send_in_turn(
     let is_sent = Arc::new(AtomicBool::new(false));
     let sent = Arc::clone(&is_sent);
     let asked = Arc::clone(&envelope);
-    let step = inner.in_turn("basic.publish", timeout, move |deadline| {
+    let step = inner.in_turn("basic.publish", timeout, Late::Refused, move |deadline| {
         let publish = async move {
             let inner = inner_of_step;
             let live = inner.ensure_live(Some(deadline)).await?;
@@ -348,6 +360,10 @@ fn send_in_turn(
                 declared.note(exchange.name(), live.generation);
             }
             let left = deadline.saturating_duration_since(inner.hub()?.now());
+            if left.is_zero() {
+                // Whoever asked was told so: it must not be sent any more.
+                return Err(Error::new(ErrorKind::Timeout, "not sent in time"));
+            }
             let method = BasicPublish { timeout: Some(left), ..method };
             // The lane does not wait for the answer: the publishes behind this one are pipelined.
             sent.store(true, Ordering::Release);
@@ -358,5 +374,5 @@ fn send_in_turn(
             publish.await.map_err(|error| addressed(error, &address))
         })
     });
-    step.and_then(move |answer| read_later(shared, address, answer)).of_publish(Sent::When(is_sent))
+    step.or_not_sent().and_then(move |answer| read_later(shared, address, answer)).of_publish(Sent::When(is_sent))
 }
