@@ -103,9 +103,13 @@ impl Channel for RedisChannel {
     async fn basic_consume(&self, method: BasicConsume, sink: Arc<dyn DeliverySink>) -> Result<ConsumerTag> {
         let session = self.session()?;
         let (tag, subscribed) = self.0.consume(session, method, sink).map_err(|error| error.during("basic.consume"))?;
-        if let Some(subscribed) = subscribed {
-            // Not answered means that the session has closed.
-            let _ = subscribed.await;
+        if let Some(subscribed) = subscribed
+            && let Err(error) = subscribed.await.unwrap_or_else(|| Err(crate::connection::closed()))
+        {
+            if let Some(consumer) = self.0.remove_consumer(&tag) {
+                session.end_consumer(&consumer).await;
+            }
+            return Err(error.during("basic.consume"));
         }
         Ok(tag)
     }
@@ -193,7 +197,7 @@ impl ChannelCore {
         session: &Arc<Session>,
         method: BasicConsume,
         sink: Arc<dyn DeliverySink>,
-    ) -> Result<(ConsumerTag, Option<Reply<()>>)> {
+    ) -> Result<(ConsumerTag, Option<Reply<Result<()>>>)> {
         let tag = self.name_consumer(method.consumer_tag)?;
         session.topology.add_consumer(&method.queue, method.exclusive)?;
         let consumer = Consumer::new(tag.clone(), method.queue, method.no_ack, self.prefetch(), sink, self);

@@ -98,6 +98,11 @@ impl Session {
             return Err(Error::new(ErrorKind::NotFound, message).with("exchange", &method.exchange));
         }
         let kind = kind.unwrap_or_default();
+        let is_new = !self
+            .topology
+            .bindings_of(&method.exchange)
+            .iter()
+            .any(|(queue, key)| *queue == method.queue && *key == method.routing_key);
         self.topology.bind(&method.queue, &method.exchange, &method.routing_key);
         let (replies, bytes) = self.bind_bytes(&method.exchange, &kind, &method.queue, &method.routing_key);
         let answer = self.call(replies, |out| out.extend_from_slice(&bytes)).await?;
@@ -106,8 +111,17 @@ impl Session {
             let subscribed = self.poller().rebind(self, &method.queue);
             self.touch();
             for one in subscribed {
-                // Not answered means that the session has closed.
-                let _ = one.await;
+                match one.await {
+                    // A consumer that is cancelled meanwhile, or the whole session closed, makes no binding fail.
+                    None | Some(Ok(())) => {}
+                    Some(Err(error)) if error.kind() == ErrorKind::Closed => {}
+                    Some(Err(error)) => {
+                        if is_new && let Err(error) = self.queue_unbind(method).await {
+                            tracing::debug!(%error, "a binding the server does not allow could not be removed");
+                        }
+                        return Err(error);
+                    }
+                }
             }
         }
         Ok(())

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use kombu_core::hub::Hub;
 use kombu_core::reply::{self, Reply, ReplySender};
-use kombu_core::{Malformed, ShortStr};
+use kombu_core::{Error, Malformed, Result, ShortStr};
 use redis::Value;
 
-use crate::connection::{Link, LinkOwner, Role, command};
+use crate::connection::{Link, LinkOwner, Role, closed, command, refusal};
 use crate::consumer::Consumer;
 use crate::deliver::Arrived;
 use crate::envelope::{self, Limits};
@@ -30,7 +30,18 @@ pub(crate) struct Listener {
     subscribed: Vec<String>,
     /// Those it has confirmed.
     confirmed: Vec<String>,
-    waiting: Vec<(Vec<String>, ReplySender<()>)>,
+    /// Those it has not answered for yet, in the order they were asked for.
+    asked: VecDeque<String>,
+    /// Those it refused: asked for again when somebody wants them anew, or on the next socket.
+    refused: Vec<String>,
+    waiting: Vec<Waiting>,
+}
+
+/// A consumer that waits until its patterns are confirmed.
+struct Waiting {
+    consumer: Arc<Consumer>,
+    patterns: Vec<String>,
+    sender: ReplySender<Result<()>>,
 }
 
 /// A queue that is bound to fanout exchanges.
@@ -58,14 +69,26 @@ impl Listener {
     /// Takes the socket out, to be closed.
     pub(crate) fn take_link(&mut self) -> Option<Arc<Link>> {
         self.is_up = false;
-        self.subscribed.clear();
-        self.confirmed.clear();
+        self.forget_patterns();
         self.link.take()
     }
 
+    /// Forgets everything: the session closes. Who waits is told.
+    pub(crate) fn close(&mut self) {
+        self.queues.clear();
+        self.answer(|_| true, &closed());
+    }
+
+    fn forget_patterns(&mut self) {
+        self.subscribed.clear();
+        self.confirmed.clear();
+        self.asked.clear();
+        self.refused.clear();
+    }
+
     /// Listens on behalf of a consumer, if its queue is bound to fanout exchanges; the answer says when the server has taken
-    /// the subscriptions.
-    pub(crate) fn add(&mut self, session: &Session, consumer: &Arc<Consumer>) -> Option<Reply<()>> {
+    /// the subscriptions, or that it refuses them, or `Closed` when the consumer is taken out before.
+    pub(crate) fn add(&mut self, session: &Session, consumer: &Arc<Consumer>) -> Option<Reply<Result<()>>> {
         let bindings = session.topology.fanouts_of(&consumer.queue);
         let patterns: Vec<String> =
             bindings.iter().map(|(exchange, key)| session.keys.fanout_pattern(exchange, key)).collect();
@@ -88,8 +111,11 @@ impl Listener {
                 pending: VecDeque::new(),
             }),
         }
+        let again = |pattern: &String| self.refused.contains(pattern) && patterns.contains(pattern);
+        self.subscribed.retain(|pattern| !again(pattern));
+        self.refused.retain(|pattern| !patterns.contains(pattern));
         let (sender, reply) = reply::channel();
-        self.waiting.push((patterns, sender));
+        self.waiting.push(Waiting { consumer: Arc::clone(consumer), patterns, sender });
         self.answer_waiting();
         Some(reply)
     }
@@ -100,6 +126,7 @@ impl Listener {
             queue.consumers.retain(|other| !Arc::ptr_eq(other, consumer));
         }
         self.queues.retain(|queue| !queue.consumers.is_empty());
+        self.answer(|waiting| Arc::ptr_eq(&waiting.consumer, consumer), &closed());
     }
 
     /// Says whether a channel has a consumer here.
@@ -133,17 +160,21 @@ impl Listener {
                 wanted.iter().filter(|one| !self.subscribed.contains(one)).map(|one| one.as_str()).collect();
             let old: Vec<&str> =
                 self.subscribed.iter().filter(|one| !wanted.contains(one)).map(String::as_str).collect();
-            for (word, patterns) in [("PSUBSCRIBE", &new), ("PUNSUBSCRIBE", &old)] {
-                if !patterns.is_empty() {
-                    link.submit_raw(|out| {
-                        command::head(out, patterns.len() + 1);
-                        command::word(out, word);
-                        patterns.iter().for_each(|pattern| command::word(out, pattern));
-                    });
-                }
+            // One by one: a pattern that is refused takes no other along, and its refusal says which it was.
+            for pattern in &new {
+                link.submit_raw(|out| command::command(out, &["PSUBSCRIBE", pattern]));
+                self.asked.push_back((*pattern).to_owned());
+            }
+            if !old.is_empty() {
+                link.submit_raw(|out| {
+                    command::head(out, old.len() + 1);
+                    command::word(out, "PUNSUBSCRIBE");
+                    old.iter().for_each(|pattern| command::word(out, pattern));
+                });
             }
             if !new.is_empty() || !old.is_empty() {
                 self.confirmed.retain(|one| wanted.contains(&one));
+                self.refused.retain(|one| wanted.contains(&one));
                 self.subscribed = wanted.into_iter().cloned().collect();
             }
         }
@@ -154,8 +185,7 @@ impl Listener {
     /// The socket stands: the server has to be told everything.
     pub(crate) fn handle_up(&mut self) {
         self.is_up = true;
-        self.subscribed.clear();
-        self.confirmed.clear();
+        self.forget_patterns();
     }
 
     /// The socket is lost.
@@ -164,17 +194,37 @@ impl Listener {
     }
 
     fn handle_subscribed(&mut self, pattern: String) {
+        if let Some(index) = self.asked.iter().position(|asked| *asked == pattern) {
+            self.asked.remove(index);
+        }
         self.confirmed.push(pattern);
         self.answer_waiting();
+    }
+
+    /// The server refuses what was asked for first; returns what that was.
+    fn handle_refused(&mut self, error: &Error) -> Option<String> {
+        let pattern = self.asked.pop_front()?;
+        self.answer(|waiting| waiting.patterns.contains(&pattern), error);
+        self.refused.push(pattern.clone());
+        Some(pattern)
+    }
+
+    fn answer(&mut self, which: impl Fn(&Waiting) -> bool, error: &Error) {
+        for index in (0..self.waiting.len()).rev() {
+            if which(&self.waiting[index]) {
+                // Wakes a task of the hub: nobody else waits for these.
+                self.waiting.swap_remove(index).sender.send(Err(error.duplicate()));
+            }
+        }
     }
 
     fn answer_waiting(&mut self) {
         let confirmed = &self.confirmed;
         let is_done = |patterns: &[String]| patterns.iter().all(|pattern| confirmed.contains(pattern));
         for index in (0..self.waiting.len()).rev() {
-            if is_done(&self.waiting[index].0) {
-                // Wakes a task of the hub: nobody else waits for these.
-                self.waiting.swap_remove(index).1.send(());
+            if is_done(&self.waiting[index].patterns) {
+                // As above.
+                self.waiting.swap_remove(index).sender.send(Ok(()));
             }
         }
     }
@@ -223,7 +273,11 @@ impl Listener {
 impl Session {
     /// Uses what arrived on the listening socket.
     pub(crate) fn on_readable(self: &Arc<Self>, value: Value) {
-        let (Value::Array(items) | Value::Push { data: items, .. }) = value else { return };
+        let items = match value {
+            Value::Array(items) | Value::Push { data: items, .. } => items,
+            Value::ServerError(error) => return self.handle_refused_subscription(&refusal(&error)),
+            _ => return,
+        };
         let mut texts = items.into_iter().map(|item| match item {
             Value::BulkString(text) => Bytes::from(text),
             _ => Bytes::new(),
@@ -244,6 +298,15 @@ impl Session {
                 }
             }
             _ => {}
+        }
+    }
+
+    fn handle_refused_subscription(&self, error: &Error) {
+        let refused = self.poller().listener.handle_refused(error);
+        if let Some(pattern) = refused
+            && self.warnings.allows("subscription refused", self.handle.now())
+        {
+            tracing::warn!(broker = %self.target.label, %pattern, %error, "the server refuses a subscription");
         }
     }
 

@@ -121,7 +121,7 @@ impl MultiChannelPoller {
     }
 
     /// Listens to what a queue is bound to now.
-    pub(crate) fn rebind(&mut self, session: &Session, queue: &str) -> Vec<Reply<()>> {
+    pub(crate) fn rebind(&mut self, session: &Session, queue: &str) -> Vec<Reply<Result<()>>> {
         let consumers = self.consumers_of(queue);
         consumers.iter().filter_map(|consumer| self.listener.add(session, consumer)).collect()
     }
@@ -366,6 +366,7 @@ impl MultiChannelPoller {
         let links = self.links();
         self.queues.clear();
         self.chan_to_sock.clear();
+        self.listener.close();
         links
     }
 }
