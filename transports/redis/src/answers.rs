@@ -32,11 +32,16 @@ impl Session {
         }
     }
 
-    /// Loads the scripts, which the server has lost, and sends the request again.
-    fn load_scripts_for(self: &Arc<Self>, request: Request) {
+    /// Loads the scripts, which the server has lost.
+    pub(crate) fn load_scripts(&self) {
         for script in scripts::all() {
             self.send_quietly("SCRIPT LOAD", 1, |out| script.load().write_packed_command(out));
         }
+    }
+
+    /// Loads the scripts and sends the request again.
+    fn load_scripts_for(self: &Arc<Self>, request: Request) {
+        self.load_scripts();
         let bytes = match &request {
             Request::Take(taking) => taking.to_bytes(self),
             Request::Record(popped) => popped.to_bytes(self),
@@ -147,6 +152,7 @@ impl LinkOwner for Session {
     }
 }
 
-fn is_unknown_script(value: &Value) -> bool {
+/// Says whether the server does not know the script it was asked to run.
+pub(crate) fn is_unknown_script(value: &Value) -> bool {
     matches!(value, Value::ServerError(error) if error.code() == "NOSCRIPT")
 }

@@ -105,7 +105,7 @@ impl Session {
             .any(|(queue, key)| *queue == method.queue && *key == method.routing_key);
         self.topology.bind(&method.queue, &method.exchange, &method.routing_key);
         let (replies, bytes) = self.bind_bytes(&method.exchange, &kind, &method.queue, &method.routing_key);
-        let answer = self.call(replies, |out| out.extend_from_slice(&bytes)).await?;
+        let answer = self.call_script(replies, |out| out.extend_from_slice(&bytes)).await?;
         succeed(&answer)?;
         if kind == ExchangeKind::Fanout {
             let subscribed = self.poller().rebind(self, &method.queue);

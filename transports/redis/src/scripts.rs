@@ -90,7 +90,7 @@ macro_rules! source {
     };
 }
 
-static SCRIPTS: LazyLock<[Script; 8]> = LazyLock::new(|| {
+static SCRIPTS: LazyLock<[Script; 9]> = LazyLock::new(|| {
     [
         Script::new("claim", source!("claim.lua")),
         Script::new("record", source!("record.lua")),
@@ -100,6 +100,7 @@ static SCRIPTS: LazyLock<[Script; 8]> = LazyLock::new(|| {
         Script::new("bind_expiring", source!("bind_expiring.lua")),
         Script::new("sweep_bindings", source!("sweep_bindings.lua")),
         Script::new("unlock", source!("unlock.lua")),
+        Script::new("renew_lock", source!("renew_lock.lua")),
     ]
 });
 

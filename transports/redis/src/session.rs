@@ -10,6 +10,7 @@ use kombu_core::reply;
 use kombu_core::{Clock, Error, ErrorKind, Result, ShortStr};
 use redis::Value;
 
+use crate::answers::is_unknown_script;
 use crate::backlog::Backlog;
 use crate::channel_core::ChannelCore;
 use crate::connection::{Link, LinkOwner, Role, Target, closed, command, refusal};
@@ -148,15 +149,30 @@ impl Session {
     ///
     /// What the server refuses, and `ConnectionLost` or `Closed`.
     pub(crate) async fn call(&self, replies: u32, write: impl FnOnce(&mut Vec<u8>)) -> Result<Value> {
+        accepted(self.ask(replies, write).await?)
+    }
+
+    /// Like [`call`](Session::call) for a command that may run a script. A server that has lost the scripts gets them again,
+    /// and then the command.
+    ///
+    /// # Errors
+    ///
+    /// As for `call`.
+    pub(crate) async fn call_script(&self, replies: u32, write: impl Fn(&mut Vec<u8>)) -> Result<Value> {
+        let answer = self.ask(replies, &write).await?;
+        if !is_unknown_script(&answer) {
+            return accepted(answer);
+        }
+        self.load_scripts();
+        self.call(replies, write).await
+    }
+
+    async fn ask(&self, replies: u32, write: impl FnOnce(&mut Vec<u8>)) -> Result<Value> {
         let (sender, reply) = reply::channel();
         let request = Request::Call(sender);
         self.command.submit(request, replies, None, |_, out| write(out)).map_err(|_| closed())?;
         self.touch();
-        match reply.await {
-            Some(Ok(Value::ServerError(error))) => Err(refusal(&error)),
-            Some(result) => result,
-            None => Err(closed()),
-        }
+        reply.await.unwrap_or_else(|| Err(closed()))
     }
 
     /// Sends a command nobody waits for; `what` names it in the log.
@@ -269,6 +285,13 @@ impl Session {
     /// Returns this session.
     pub(crate) fn me(&self) -> Option<Arc<Session>> {
         self.me.upgrade()
+    }
+}
+
+fn accepted(answer: Value) -> Result<Value> {
+    match answer {
+        Value::ServerError(error) => Err(refusal(&error)),
+        answer => Ok(answer),
     }
 }
 

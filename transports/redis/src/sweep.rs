@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use bytes::Bytes;
 use kombu_core::reply::{self, Reply, ReplySender};
-use kombu_core::{Result, ShortStr};
+use kombu_core::{ErrorKind, Result, ShortStr};
 use redis::Value;
 
 use crate::binding::{Table, Undeclared};
@@ -20,6 +20,8 @@ use crate::session::Session;
 #[derive(Default)]
 pub(crate) struct Sweep {
     running: Option<ReplySender<()>>,
+    /// What the lock is held with, or will be once the server has answered.
+    token: Option<String>,
 }
 
 impl Sweep {
@@ -30,6 +32,19 @@ impl Sweep {
 }
 
 impl Session {
+    /// Ends the task, and releases the lock if it is sweeping: nobody should have to wait until the lock expires.
+    pub(crate) fn end_sweep(&self) {
+        let token = {
+            let mut sweep = self.lock(&self.sweep);
+            sweep.stop();
+            sweep.token.take()
+        };
+        if let Some(token) = token {
+            let release = Unlock { keys: &self.keys, token: &token }.command();
+            self.send_quietly("releasing the sweep's lock", 1, |out| release.write_packed_command(out));
+        }
+    }
+
     /// Begins to sweep, unless it has begun.
     pub(crate) fn start_sweeping(self: &Arc<Self>) {
         let (sender, stopped) = reply::channel();
@@ -90,19 +105,40 @@ impl Session {
 
     async fn restore_visible(&self) -> Result<usize> {
         let token = uuid::Uuid::new_v4().simple().to_string();
-        let unlock = Unlock { keys: &self.keys, token: &token };
-        let lock = unlock.lock(self.options.unacked_mutex_expire);
-        let locked = self.call(1, |out| lock.write_packed_command(out)).await?;
-        if !matches!(locked, Value::Okay) {
-            return Ok(0);
+        {
+            let mut sweep = self.lock(&self.sweep);
+            if sweep.running.is_none() {
+                return Ok(0);
+            }
+            sweep.token = Some(token.clone());
         }
-        let restored = self.restore_overdue().await;
-        let release = unlock.command();
-        self.call(1, |out| release.write_packed_command(out)).await?;
+        let restored = self.restore_locked(&Unlock { keys: &self.keys, token: &token }).await;
+        self.lock(&self.sweep).token = None;
         restored
     }
 
-    async fn restore_overdue(&self) -> Result<usize> {
+    async fn restore_locked(&self, unlock: &Unlock<'_>) -> Result<usize> {
+        let lock = unlock.lock(self.lock_time());
+        let locked = self.call(1, |out| lock.write_packed_command(out)).await?;
+        if !matches!(locked, Value::Okay) {
+            // A lock that was taken, and whose answer was lost, refuses its own repetition.
+            let holder = self.call(1, |out| command::command(out, &["GET", self.keys.unacked_mutex()])).await?;
+            if text(holder).as_deref() != Some(unlock.token.as_bytes()) {
+                return Ok(0);
+            }
+        }
+        let restored = self.restore_overdue(unlock).await;
+        let release = unlock.command();
+        self.call_script(1, |out| release.write_packed_command(out)).await?;
+        restored
+    }
+
+    /// How long the lock lasts unless it is renewed.
+    fn lock_time(&self) -> Duration {
+        self.options.unacked_mutex_expire.min(MAX_LOCK_TIME)
+    }
+
+    async fn restore_overdue(&self, unlock: &Unlock<'_>) -> Result<usize> {
         let now = self.clock.system_time().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         let before = now.saturating_sub(self.options.visibility_timeout).as_secs_f64();
         let mut words = vec![
@@ -122,6 +158,12 @@ impl Session {
         let mut tables = HashMap::new();
         let mut restored = 0;
         for tags in tags.chunks(AT_ONCE) {
+            let renew = unlock.renew(self.lock_time());
+            let renewed = self.call_script(1, |out| renew.write_packed_command(out)).await?;
+            if !matches!(renewed, Value::Int(1)) {
+                // Somebody else sweeps by now, or this session is about to close.
+                break;
+            }
             restored += self.restore_some(tags, before, &mut tables).await?;
         }
         Ok(restored)
@@ -144,10 +186,15 @@ impl Session {
                 self.call(1, |out| command::command(out, &words)).await?;
                 continue;
             };
-            match self.destination(&value, tables).await? {
-                Destination::Lists(lists) => places.push((tag, lists)),
-                Destination::SetAside { queue, reason } => self.set_entry_aside(&tag, &queue, &reason).await?,
-            }
+            let moved = match self.destination(&value, tables).await {
+                Ok(Destination::Lists(lists)) => {
+                    places.push((tag, lists));
+                    continue;
+                }
+                Ok(Destination::SetAside { queue, reason }) => self.set_entry_aside(&tag, &queue, &reason).await,
+                Err(error) => Err(error),
+            };
+            self.pass_over(&tag, moved)?;
         }
         self.give_back_overdue(&places, before).await
     }
@@ -199,18 +246,34 @@ impl Session {
             })
             .collect();
         let requeue = Requeue { keys: &self.keys, not_after: Some(before), messages: &messages }.command()?;
-        let answer = self.call(1, |out| requeue.write_packed_command(out)).await?;
+        let answer = self.call_script(1, |out| requeue.write_packed_command(out)).await?;
         let outcomes = Requeue::read(answer)?;
         for ((tag, _), _) in places.iter().zip(&outcomes).filter(|(_, outcome)| **outcome == Requeued::Malformed) {
-            self.set_entry_aside(tag, &self.options.unacked_key, "not a message").await?;
+            let moved = self.set_entry_aside(tag, &self.options.unacked_key, "not a message").await;
+            self.pass_over(tag, moved)?;
         }
         Ok(outcomes.iter().filter(|outcome| **outcome == Requeued::Done).count())
     }
 
     async fn set_entry_aside(&self, tag: &str, queue: &str, reason: &str) -> Result<()> {
-        tracing::warn!(%queue, %reason, "set aside an unsettled message that cannot be given back");
         let aside = SetAside { keys: &self.keys, tag, queue, reason }.command()?;
-        self.call(1, |out| aside.write_packed_command(out)).await.map(drop)
+        self.call_script(1, |out| aside.write_packed_command(out)).await?;
+        tracing::warn!(%queue, %reason, "set aside an unsettled message that cannot be given back");
+        Ok(())
+    }
+
+    /// Goes on after an entry that the server refuses to move: it stays where it is, and the others are not its hostages.
+    fn pass_over(&self, tag: &str, moved: Result<()>) -> Result<()> {
+        match moved {
+            Err(error) if matches!(error.kind(), ErrorKind::Closed | ErrorKind::ConnectionLost) => Err(error),
+            Err(error) => {
+                if self.warnings.allows("sweeping an entry", self.handle.now()) {
+                    tracing::warn!(broker = %self.target.label, %tag, %error, "an unsettled message cannot be given back");
+                }
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
     }
 }
 
@@ -237,3 +300,5 @@ fn text(value: Value) -> Option<Bytes> {
 
 /// How many messages go back in one command.
 const AT_ONCE: usize = 100;
+/// How long a sweep whose process died keeps others from sweeping, at most. Far longer than the server needs for one chunk.
+const MAX_LOCK_TIME: Duration = Duration::from_secs(30);

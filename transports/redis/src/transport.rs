@@ -170,6 +170,7 @@ impl Session {
                 tracing::debug!(%error, "an exclusive queue could not be deleted");
             }
         }
+        self.end_sweep();
         self.poller().stop(self);
         self.touch();
         // What the waiter pops now is given back; whatever else is under way is answered before the last command.

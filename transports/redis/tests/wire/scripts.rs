@@ -467,7 +467,12 @@ fn a_lock_is_released_by_its_holder_only() {
     assert_eq!(server.run::<Option<String>>(&other.lock(expire)), None);
     let left: i64 = server.command(&["PTTL", "unacked_mutex"]);
     assert!((290_000..=300_000).contains(&left), "{left}");
+    assert_eq!(server.run::<i64>(&other.renew(expire)), 0);
+    assert_eq!(server.run::<i64>(&mine.renew(2 * expire)), 1);
+    let left: i64 = server.command(&["PTTL", "unacked_mutex"]);
+    assert!((590_000..=600_000).contains(&left), "{left}");
     assert_eq!(server.run::<i64>(&other.command()), 0);
     assert_eq!(server.run::<i64>(&mine.command()), 1);
+    assert_eq!(server.run::<i64>(&mine.renew(expire)), 0);
     assert_eq!(server.run::<Option<String>>(&other.lock(expire)).as_deref(), Some("OK"));
 }
