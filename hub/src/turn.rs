@@ -179,7 +179,8 @@ impl Core {
 
     fn poll(&self, turn: &Turn<'_>, ran: bool) -> Result<()> {
         self.rearm_watches();
-        let in_passing = turn.wait == Wait::No || (turn.one && ran) || self.has_work(turn);
+        let in_passing =
+            turn.wait == Wait::No || (turn.one && ran) || self.has_work(turn) || (ran && self.linger(turn));
         let timeout = if in_passing { Some(Duration::ZERO) } else { self.fall_asleep(turn) };
         let mut events = self.events.take();
         let result = self.poller.poll(&mut events, timeout);
@@ -199,6 +200,17 @@ impl Core {
         drop(sources);
         self.events.replace(events);
         result
+    }
+
+    /// Looks out for more work for a few microseconds before going to sleep after work: another thread that hands in one thing
+    /// after the other would else pay a wake-up for each.
+    fn linger(&self, turn: &Turn<'_>) -> bool {
+        const LOOKS: u32 = 16;
+        const SPINS: u32 = 32;
+        (0..LOOKS).any(|_| {
+            (0..SPINS).for_each(|_| std::hint::spin_loop());
+            self.has_work(turn)
+        })
     }
 
     /// Publishes that this thread sleeps and returns for how long the poll may block.
