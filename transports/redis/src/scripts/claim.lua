@@ -14,6 +14,9 @@
 -- list stands for an element that was set aside; the text is then the entry made in the malformed list (without the element if
 -- that is too long).
 --
+-- A list that cannot be read, or whose malformed list cannot be written, is left alone: the others are served all the same, and the
+-- error is returned only when there is nothing else to return.
+--
 -- The inboxes of a list are served before it; what is left in inboxes goes back to where it came from. Reads nothing but
 -- what it pops, so that a tracking client does not come to track unacked. The first write is a pop and the rest gives back
 -- memory or replaces what was popped, so it works when Redis refuses writes for lack of memory.
@@ -33,15 +36,25 @@ end
 
 local result, taken, aside, bytes = {}, 0, 0, 0
 local scores, values, undo = {}, {}, {}
+local failed
+
+local function is_refused(answer)
+  return type(answer) == 'table' and answer.err ~= nil
+end
 
 local function set_aside(list, text, reason)
   local queue = string.sub(ARGV[7 + list], 2)
   local known, decoded = pcall(cjson.decode, '[' .. queue .. ']')
   local header = '{"at": ' .. now .. ', "reason": "' .. reason .. '"}\n'
-  redis.call('RPUSH', ARGV[6] .. (known and decoded[1] or queue), header .. text)
+  local pushed = redis.pcall('RPUSH', ARGV[6] .. (known and decoded[1] or queue), header .. text)
+  if is_refused(pushed) then
+    failed = failed or pushed
+    return false
+  end
   result[#result + 1] = -list
   result[#result + 1] = #text > longest and header or header .. text
   aside = aside + 1
+  return true
 end
 
 local function take(key, list)
@@ -49,13 +62,24 @@ local function take(key, list)
   local recorded = string.byte(argument) == 97
   local tail = ',"",' .. string.sub(argument, 2) .. ']'
   while taken < want and bytes < budget and aside < 100 do
-    local texts = redis.call('RPOP', key, math.min(want - taken, 8))
+    local texts = redis.pcall('RPOP', key, math.min(want - taken, 8))
     if not texts then return end
-    for _, text in ipairs(texts) do
+    if is_refused(texts) then
+      failed = failed or texts
+      return
+    end
+    for at, text in ipairs(texts) do
+      local reason
       if #text > longest then
-        set_aside(list, text, 'larger than max_message_size')
+        reason = 'larger than max_message_size'
       elseif string.byte(text) ~= 123 or string.byte(text, -1) ~= 125 then
-        set_aside(list, text, 'not a JSON object')
+        reason = 'not a JSON object'
+      end
+      if reason then
+        if not set_aside(list, text, reason) then
+          for back = #texts, at, -1 do redis.call('RPUSH', key, texts[back]) end
+          return
+        end
       else
         result[#result + 1] = list
         result[#result + 1] = text
@@ -110,4 +134,5 @@ if #values > 0 then
     return refused
   end
 end
+if failed and #result == 0 then return failed end
 return result

@@ -264,6 +264,40 @@ fn nothing_is_lost_when_the_record_cannot_be_kept() {
 }
 
 #[test]
+fn a_list_that_is_refused_takes_nothing_from_the_others() {
+    let mut server = Server::start();
+    server.push("a", &[&numbered(0)]);
+    server.push("b", &[&numbered(1), &numbered(2), "rubbish", &numbered(3), "more rubbish"]);
+    server.push("c", &[&numbered(4)]);
+    let keys = server.keys.clone();
+    for key in ["bad", &keys.malformed("b")] {
+        let _: String = server.command(&["SET", key, "a string"]);
+    }
+    let names = ["a", "bad", "b", "c"];
+    let json = names.map(|name| Claim::queue_json(name).unwrap());
+    let lists: Vec<_> = names.iter().zip(&json).map(|(name, json)| list(name, json)).collect();
+    let got = claim(&mut server, 100, &lists, &[]);
+    assert_eq!(got, [(0, numbered(0)), (2, numbered(1)), (2, numbered(2)), (3, numbered(4))]);
+    assert_eq!(server.tags().len(), 4);
+    assert_eq!(server.list("b"), ["rubbish".to_owned(), numbered(3), "more rubbish".to_owned()]);
+
+    // When there is nothing else to say, the error is said.
+    let claim = Claim {
+        keys: &keys,
+        consumer: "me",
+        first_number: 9,
+        count: 9,
+        max_bytes: 5000,
+        max_message_size: 1000,
+        lists: &lists,
+        inboxes: &[],
+    };
+    let error = server.try_run(&claim.command()).unwrap_err().to_string();
+    assert!(error.contains("WRONGTYPE") || error.contains("wrong kind"), "{error}");
+    assert_eq!(server.list("b").len(), 3);
+}
+
+#[test]
 fn a_popped_message_is_recorded() {
     let mut server = Server::start();
     let keys = server.keys.clone();
