@@ -23,7 +23,7 @@ impl Session {
             Request::Settle(settling) => settling.finish(self, Err(error.duplicate()), Vec::new()),
             Request::Return(returning) => returning.finish(self, Err(error.duplicate()), Vec::new()),
             Request::SetAside(aside) => aside.finish(self, Err(error.duplicate())),
-            Request::Brpop(_) => self.poller().handle_lost_waiter(),
+            Request::Brpop(_) => drop(self.poller().handle_lost_waiter()),
             Request::Record(_) | Request::GiveBack => {
                 tracing::error!(broker = %self.target.label, %error, "a popped message could not be recorded");
             }
@@ -97,7 +97,7 @@ impl LinkOwner for Session {
             request if is_unknown_script(&value) => me.load_scripts_for(request),
             Request::Take(taking) => me.handle_taken(hub, *taking, value),
             Request::Recover(taking) => me.handle_recovered(*taking, value),
-            Request::Record(popped) => me.handle_recorded(*popped, value),
+            Request::Record(popped) => me.handle_recorded(hub, *popped, value),
             Request::Settle(settling) => settling.handle_answer(self, value),
             Request::Return(returning) => returning.handle_answer(self, value),
             Request::SetAside(aside) => aside.handle_answer(self, value),

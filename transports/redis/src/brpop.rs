@@ -117,9 +117,15 @@ impl Waiter {
         }
     }
 
-    /// Nothing is under way any more.
-    pub(crate) fn disarm(&mut self) {
-        self.armed = None;
+    /// Nothing is under way any more. Returns the queues of what was.
+    pub(crate) fn disarm(&mut self) -> Vec<ShortStr> {
+        self.armed.take().unwrap_or_default()
+    }
+
+    /// The socket is lost, and with it the client that could be woken.
+    pub(crate) fn handle_down(&mut self) {
+        self.disarm();
+        self.client_id = None;
     }
 
     /// The socket stands.
@@ -132,7 +138,7 @@ impl Waiter {
 impl Session {
     /// Uses what the waiter got: nothing, or one element.
     pub(crate) fn handle_popped(self: &Arc<Self>, hub: &dyn Hub, Waiting: Waiting, value: Value) {
-        self.poller().handle_lost_waiter();
+        let armed = self.poller().handle_lost_waiter();
         self.touch();
         match value {
             Value::Nil => {}
@@ -149,6 +155,11 @@ impl Session {
                 if self.warnings.allows("brpop", hub.now()) {
                     let error = refusal(&error);
                     tracing::warn!(broker = %self.target.label, %error, "cannot wait for messages; trying again");
+                }
+                // The pop fails at its first bad key; a claim passes over it, to the queues behind.
+                {
+                    let mut poller = self.poller();
+                    armed.iter().for_each(|queue| poller.wake(queue));
                 }
                 self.pause_taking(hub);
             }

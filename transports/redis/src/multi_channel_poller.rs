@@ -162,8 +162,10 @@ impl MultiChannelPoller {
         if self.is_stopped {
             return self.waiter.unblock(session);
         }
-        let mut group = Vec::new();
+        // In cycle order: who may have messages, who is idle, and both.
+        let mut busy = Vec::new();
         let mut wanted = Vec::new();
+        let mut open = Vec::new();
         let mut count = self.burst;
         for (index, queue) in self.queues.iter_mut().enumerate() {
             let credit = queue.credit();
@@ -173,13 +175,20 @@ impl MultiChannelPoller {
             if credit == 0 {
                 continue;
             }
-            if !queue.may_have {
-                wanted.push(index);
-            } else if group.len() < MAX_QUEUES {
-                group.push(index);
-            }
+            open.push(index);
+            if queue.may_have { busy.push(index) } else { wanted.push(index) }
         }
-        if !group.is_empty() && !self.is_taking && !self.is_paused {
+        if let Some(first) = busy.first()
+            && !self.is_taking
+            && !self.is_paused
+        {
+            // While a claim may find messages no waiter is armed, so the claim looks at idle queues too.
+            let mut group = open;
+            group.truncate(MAX_QUEUES);
+            if group.last().is_some_and(|last| last < first) {
+                group.pop();
+                group.push(*first);
+            }
             let mut lists = Vec::new();
             for index in &group {
                 let queue = &mut self.queues[*index];
@@ -205,7 +214,7 @@ impl MultiChannelPoller {
                 Taking::submit(session, count, ordered, None);
             }
         }
-        self.register_brpop(session, hub, group.is_empty(), &wanted);
+        self.register_brpop(session, hub, busy.is_empty(), &wanted);
         self.register_listen(session, hub);
     }
 
@@ -260,8 +269,8 @@ impl MultiChannelPoller {
         }
     }
 
-    /// Notes how a claim ended: `is_short` when its lists are empty now.
-    pub(crate) fn handle_taken(&mut self, lists: &[TakenList], is_short: bool) {
+    /// Notes how a claim ended: `is_short` when its lists are empty now. `served` is the queue of the first message.
+    pub(crate) fn handle_taken(&mut self, lists: &[TakenList], is_short: bool, served: Option<&ShortStr>) {
         self.is_taking = false;
         if !is_short {
             self.burst = (self.burst * 2).min(MAX_BURST);
@@ -273,8 +282,15 @@ impl MultiChannelPoller {
                 }
             }
         }
-        if let Some(served) = lists.first().filter(|_| !is_short) {
-            self.rotate(&served.queue.clone());
+        if is_short {
+            return;
+        }
+        // The queues before it were looked at and had nothing: they had their turn.
+        for list in lists {
+            self.rotate(&list.queue);
+            if served.is_none_or(|served| *served == list.queue) {
+                break;
+            }
         }
     }
 
@@ -304,9 +320,9 @@ impl MultiChannelPoller {
         (list, consumer)
     }
 
-    /// The waiter's request is over without an answer.
-    pub(crate) fn handle_lost_waiter(&mut self) {
-        self.waiter.disarm();
+    /// The waiter's request is over. Returns the queues it was for.
+    pub(crate) fn handle_lost_waiter(&mut self) -> Vec<ShortStr> {
+        self.waiter.disarm()
     }
 
     /// Notes whether waking the waiter is allowed.
@@ -326,7 +342,7 @@ impl MultiChannelPoller {
     /// A socket is lost.
     pub(crate) fn handle_down(&mut self, role: Role) {
         match role {
-            Role::Waiter => self.waiter.disarm(),
+            Role::Waiter => self.waiter.handle_down(),
             Role::Listener => self.listener.handle_down(),
             Role::Command => {}
         }

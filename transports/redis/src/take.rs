@@ -153,6 +153,7 @@ impl Session {
                 }
             }
         }
+        // A list that was refused may have more. The waiter, armed after a short claim, runs into it and says so.
         let is_short = raws.len() < taking.count && bytes < MAX_BYTES && asides.is_empty();
         self.report_set_aside(taking.fetch.as_ref().map(|fetch| &fetch.channel), asides);
         self.finish_take(taking, raws, is_short);
@@ -180,7 +181,7 @@ impl Session {
         match taking.fetch {
             Some(fetch) => fetch.sender.send(Err(error.duplicate().during("basic.get"))),
             None => {
-                self.poller().handle_taken(&taking.lists, false);
+                self.poller().handle_taken(&taking.lists, false, None);
                 self.touch();
             }
         }
@@ -193,7 +194,7 @@ impl Session {
         if self.warnings.allows("claim", hub.now()) {
             tracing::warn!(broker = %self.target.label, %error, "messages cannot be taken; trying again");
         }
-        self.poller().handle_taken(&taking.lists, false);
+        self.poller().handle_taken(&taking.lists, false, None);
         self.pause_taking(hub);
     }
 
@@ -220,7 +221,7 @@ impl Session {
         let mut chosen: Vec<(Arc<Consumer>, Raw)> = Vec::with_capacity(raws.len());
         {
             let mut poller = self.poller();
-            poller.handle_taken(&taking.lists, is_short);
+            poller.handle_taken(&taking.lists, is_short, raws.first().map(|raw| &raw.list.queue));
             for raw in raws {
                 match poller.choose(&raw.list.queue, raw.list.no_ack) {
                     Some(consumer) => chosen.push((consumer, raw)),
@@ -277,7 +278,7 @@ impl Session {
     }
 
     /// Delivers a message that is recorded now.
-    pub(crate) fn handle_recorded(self: &Arc<Self>, popped: Popped, value: Value) {
+    pub(crate) fn handle_recorded(self: &Arc<Self>, hub: &dyn Hub, popped: Popped, value: Value) {
         let recorded = match value {
             Value::ServerError(error) => Err(refusal(&error)),
             value => Record::read(value),
@@ -295,6 +296,8 @@ impl Session {
                     tracing::warn!(broker = %self.target.label, %error, "a message cannot be recorded; it goes back");
                 }
                 self.handle_element(list, text, None);
+                // The waiter would pop it again at once.
+                self.pause_taking(hub);
             }
         }
         self.touch();

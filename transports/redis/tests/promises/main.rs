@@ -5,6 +5,7 @@ mod close_gives_back;
 mod common;
 mod cost;
 mod errors_are_clean;
+mod fairness;
 mod fanout;
 mod idle;
 mod malformed;
