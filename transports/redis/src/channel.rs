@@ -230,8 +230,7 @@ impl ChannelCore {
         if !self.mark_ended(Some(&error)) {
             return;
         }
-        for consumer in self.take_consumers() {
-            self.session.end_consumer(&consumer).await;
+        for consumer in self.end_consumers().await {
             consumer.sink.cancelled(error.duplicate());
         }
         if let Err(error) = self.wind_up().await {
@@ -243,9 +242,7 @@ impl ChannelCore {
 
     /// Ends the consumers, sends what is queued, and gives everything back.
     async fn wind_up(self: &Arc<Self>) -> Result<()> {
-        for consumer in self.take_consumers() {
-            self.session.end_consumer(&consumer).await;
-        }
+        self.end_consumers().await;
         let given_back = self.give_back_all().await;
         // Everything that was sent before is answered before this.
         let flushed = within(&self.session, CLOSE_PATIENCE, self.flush_publishes()).await;
@@ -253,10 +250,25 @@ impl ChannelCore {
         given_back.and(flushed.unwrap_or(Ok(())))
     }
 
-    /// Waits until every publish knows its queues and is on its way.
+    /// Ends every consumer and returns them.
+    async fn end_consumers(self: &Arc<Self>) -> Vec<Arc<Consumer>> {
+        let consumers = self.take_consumers();
+        // All at once: what is taken for one of them while another ends would find the channel closed.
+        for consumer in &consumers {
+            consumer.cancel();
+            self.session.poller().discard(consumer);
+        }
+        for consumer in &consumers {
+            self.session.end_consumer(consumer).await;
+        }
+        consumers
+    }
+
+    /// Waits until every publish called before knows its queues and is on its way.
     async fn route_publishes(&self) -> Result<()> {
-        while !self.session.lock(&self.publishes).is_empty() {
-            // Publishes wait for the answer to a read that is under way: one more command behind it shows that it came.
+        let waits = !self.session.lock(&self.publishes).is_empty();
+        if waits {
+            // A publish sends its read before it waits here, so the reads are answered before this.
             self.session.barrier().await?;
         }
         Ok(())

@@ -80,6 +80,12 @@ impl ChannelCore {
         let ticket = Ticket { sender, mandatory: method.mandatory, deadline, size, envelope };
         // Held until the publish has its place, so that calls from several threads keep one order.
         let mut waiting = session.lock(&self.publishes);
+        // Whoever ends the channel sees to what waits once: what comes later is for nobody.
+        if let Some(error) = self.closed_error() {
+            drop(waiting);
+            ticket.finish(session, Err(error.with_outcome(Outcome::NotSent)));
+            return Confirm::reply(reply);
+        }
         let route = route_now(session, &ticket.envelope);
         match route {
             Some(destination) if waiting.is_empty() => submit(session, ticket, destination, &prepared),

@@ -1,7 +1,7 @@
 //! Closing gives back what is unsettled, sends what is queued, and leaves nothing behind.
 
 use kombu_brokers::{PATIENCE, RedisServer, eventually};
-use kombu_core::method::QueueDeclare;
+use kombu_core::method::{BasicConsume, QueueDeclare};
 use kombu_core::{ErrorKind, Outcome};
 
 use crate::common::{Rig, block_on, bodies};
@@ -78,6 +78,75 @@ fn what_arrives_for_a_cancelled_consumer_stays_in_the_queue() {
             channel.ack(delivery.tag).unwrap();
         }
         server.command(&["DEL", "q"]);
+    }
+}
+
+#[test]
+fn a_closed_channel_loses_nothing_that_counts_as_acknowledged() {
+    const COUNT: usize = 20_000;
+    let server = RedisServer::start();
+    let rig = Rig::new(&server);
+    let channel = rig.channel();
+    channel.publish("", "q", "x");
+    let text = server.command(&["RPOP", "q"]).text().to_owned();
+    let script = "for _ = 1, ARGV[2] do redis.call('LPUSH', KEYS[1], ARGV[1]) end";
+    server.command(&["EVAL", script, "1", "q", &text, &COUNT.to_string()]);
+    let consume = |queue: &str| {
+        let method = BasicConsume { queue: queue.into(), no_ack: true, ..BasicConsume::default() };
+        channel.try_consume(method).unwrap()
+    };
+    let _others = ["a", "b", "c"].map(consume);
+    let inbox = consume("q");
+    inbox.wait(1);
+    channel.close().unwrap();
+    assert_eq!(inbox.len() + server.command(&["LLEN", "q"]).int() as usize, COUNT);
+}
+
+#[test]
+fn a_declaration_waits_for_no_publish_that_comes_after_it() {
+    let server = RedisServer::start();
+    let rig = Rig::new(&server);
+    let channel = rig.channel();
+    channel.exchange("e", kombu_core::ExchangeKind::Direct);
+    channel.queue("q");
+    channel.bind("q", "e", "k");
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                    drop(channel.send("e", "k", "x"));
+                }
+            });
+        }
+        (0..10).for_each(|_| drop(channel.queue("q")));
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn every_publish_that_meets_the_end_is_answered() {
+    for _ in 0..10 {
+        let server = RedisServer::start();
+        let rig = Rig::new(&server);
+        let channel = rig.channel();
+        channel.exchange("e", kombu_core::ExchangeKind::Direct);
+        channel.queue("q");
+        channel.bind("q", "e", "k");
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    loop {
+                        let confirms: Vec<_> = (0..50).map(|_| channel.send("e", "k", "x")).collect();
+                        let ended = confirms.into_iter().map(block_on).filter(Result::is_err).count() > 0;
+                        if ended {
+                            break;
+                        }
+                    }
+                });
+            }
+            rig.close().unwrap();
+        });
     }
 }
 
