@@ -13,7 +13,7 @@ use bytes::Bytes;
 use kombu_core::delivery::Delivery;
 use kombu_core::hub::Hub;
 use kombu_core::reply::ReplySender;
-use kombu_core::{Error, ErrorKind, Result, ShortStr};
+use kombu_core::{Error, ErrorKind, Recovery, Result, ShortStr};
 use redis::Value;
 
 use crate::channel_core::ChannelCore;
@@ -179,7 +179,10 @@ impl Session {
     /// Ends a claim that got no answer.
     pub(crate) fn handle_lost_take(&self, taking: Taking, error: &Error) {
         match taking.fetch {
-            Some(fetch) => fetch.sender.send(Err(error.duplicate().during("basic.get"))),
+            // The sockets come back by themselves; it is not for core to make the connection anew.
+            Some(fetch) => {
+                fetch.sender.send(Err(error.duplicate().during("basic.get").recoverable_by(Recovery::Retry)));
+            }
             None => {
                 self.poller().handle_taken(&taking.lists, false, None);
                 self.touch();
