@@ -66,6 +66,11 @@ pub use kombu_memory as _memory;
 #[doc(hidden)]
 pub use kombu_redis as _redis;
 
+/// Compiles the program of the README with the other examples of the documentation.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 /// What most programs use: `use kombu::prelude::*;`.
 pub mod prelude {
     pub use crate::{

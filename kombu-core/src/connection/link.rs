@@ -1,14 +1,14 @@
 //! The living end of a connection: how it is made, kept, and made again.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, Weak};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::closed;
 use super::event::ConnectionEvent;
 use super::inner::Inner;
-use crate::answer::Returned;
-use crate::channel::{Channel, ChannelEvents, Malformed};
+use super::observer::Observer;
+use crate::channel::Channel;
 use crate::consumer::ConsumerCore;
 use crate::entity::{Exchange, Queue};
 use crate::error::{Error, ErrorKind, Recovery, Result, Scope};
@@ -16,7 +16,6 @@ use crate::hub::{Hub, instant_after};
 use crate::method::{QueueBind, QueueDeclared};
 use crate::race::{First, first};
 use crate::reply;
-use crate::short_str::ShortStr;
 use crate::transport::Transport;
 
 /// A connected transport with the channel that declares and publishes.
@@ -181,7 +180,12 @@ impl Inner {
     /// Makes `channel` the one that declares and publishes.
     fn adopt(&self, transport: Arc<dyn Transport>, channel: Arc<dyn Channel>) -> Arc<Live> {
         let live = Live::new(transport, channel);
-        live.channel.observe(Arc::new(Observer { inner: self.weak(), live: Arc::downgrade(&live) }));
+        let watched = Arc::downgrade(&live);
+        live.channel.observe(Observer::new(self.weak(), move |inner, error| {
+            if let Some(live) = watched.upgrade() {
+                inner.lost(&live, error);
+            }
+        }));
         _ = self.first_live.set(Arc::clone(&live));
         self.live.store(Some(Arc::clone(&live)));
         live
@@ -334,49 +338,5 @@ impl Inner {
                 inner.restart(consumer, attempt.saturating_add(1));
             }
         }));
-    }
-}
-
-/// Hears from the channel that declares and publishes.
-struct Observer {
-    inner: Weak<Inner>,
-    live: Weak<Live>,
-}
-
-impl Observer {
-    fn tell(&self, event: ConnectionEvent) {
-        if let Some(inner) = self.inner.upgrade() {
-            inner.emit(event);
-        }
-    }
-}
-
-impl ChannelEvents for Observer {
-    fn malformed(&self, malformed: Malformed) {
-        self.tell(ConnectionEvent::Malformed(malformed));
-    }
-
-    fn returned(&self, returned: Returned) {
-        self.tell(ConnectionEvent::Returned(returned));
-    }
-
-    fn blocked(&self, reason: Option<ShortStr>) {
-        self.tell(ConnectionEvent::Blocked(reason));
-    }
-
-    fn settle_failed(&self, error: Error) {
-        self.tell(ConnectionEvent::SettleFailed(error));
-    }
-
-    fn disturbed(&self, error: Option<Error>) {
-        if let Some(inner) = self.inner.upgrade() {
-            inner.disturbed(error);
-        }
-    }
-
-    fn closed(&self, error: Error) {
-        if let (Some(inner), Some(live)) = (self.inner.upgrade(), self.live.upgrade()) {
-            inner.lost(&live, error);
-        }
     }
 }

@@ -5,6 +5,7 @@ mod event;
 mod inner;
 mod lane;
 mod link;
+mod observer;
 mod topology;
 
 use std::sync::Arc;
@@ -26,6 +27,7 @@ pub use builder::ConnectionBuilder;
 pub use event::ConnectionEvent;
 pub(crate) use inner::{Inner, Late};
 pub(crate) use link::Live;
+pub(crate) use observer::Observer;
 
 /// A connection to a broker, named by a URL. Cheap to clone; all clones are the same connection.
 ///

@@ -1,7 +1,5 @@
 //! How a consumer is described.
 
-use std::sync::Arc;
-
 use super::core::{ConsumerCore, Face};
 use super::{Consumer, MessageStream};
 use crate::connection::Connection;
@@ -221,6 +219,3 @@ impl std::fmt::Debug for ConsumerBuilder {
         write!(f, "ConsumerBuilder({names:?})")
     }
 }
-
-/// An [`Arc`] of the core, for the faces.
-pub(super) type Core = Arc<ConsumerCore>;

@@ -2,17 +2,17 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
 
 use super::Consumer;
-use super::builder::{ConsumerOptions, Core, Handler};
+use super::builder::{ConsumerOptions, Handler};
 use super::inbox::{Inbox, News};
-use crate::answer::Returned;
-use crate::channel::{ChannelEvents, Malformed};
-use crate::connection::{Connection, ConnectionEvent, Inner, Late, Live};
-use crate::delivery::{ConsumerTag, Delivery, DeliverySink};
+use super::sink::Sink;
+use super::watch::Watch;
+use crate::connection::{Connection, ConnectionEvent, Inner, Late, Live, Observer};
+use crate::delivery::{ConsumerTag, Delivery};
 use crate::entity::Queue;
 use crate::error::{Error, ErrorKind, Recovery, Result, Scope};
 use crate::hub::{Hub, HubHandle, Scheduled};
@@ -57,7 +57,7 @@ pub(crate) struct ConsumerCore {
     inner: Weak<Inner>,
     queues: Vec<Queue>,
     options: ConsumerOptions,
-    inbox: Inbox,
+    pub(super) inbox: Inbox,
     face: Face,
     running: Mutex<Option<Running>>,
 }
@@ -116,12 +116,9 @@ impl ConsumerCore {
         let first_origin = self.inbox.next_origin();
         self.inbox.forget_before(first_origin);
         let channel = HeldChannel::new(live.open_channel().await?, Some(inner.hub()?.clone()));
-        let watch = Arc::new(Watch {
-            core: Arc::downgrade(self),
-            live: Arc::downgrade(live),
-            state: AtomicU8::new(Watch::STARTING),
-        });
-        channel.observe(Arc::clone(&watch) as Arc<dyn ChannelEvents>);
+        let watch = Watch::new(self, live);
+        let watching = Arc::clone(&watch);
+        channel.observe(Observer::new(self.inner.clone(), move |inner, error| watching.closed(inner, error)));
         channel.basic_qos(self.options.qos).await.map_err(of_own_channel)?;
         let mut tags = Vec::with_capacity(self.queues.len());
         for queue in &self.queues {
@@ -180,7 +177,7 @@ impl ConsumerCore {
             exclusive: self.options.exclusive,
             arguments: queue.consumer_arguments().clone(),
         };
-        let sink = Arc::new(Sink { core: Arc::clone(self), origin });
+        let sink = Arc::new(Sink::new(Arc::clone(self), origin));
         channel.basic_consume(method, sink).await.map_err(of_own_channel)
     }
 
@@ -243,7 +240,7 @@ impl ConsumerCore {
 
     /// Hands over what came in: wakes the stream, or queues a run of the callback.
     #[inline]
-    fn notify(self: &Arc<Self>, news: News) {
+    pub(super) fn notify(self: &Arc<Self>, news: News) {
         match &self.face {
             Face::Stream => {
                 if let Some(waker) = news.waker {
@@ -355,108 +352,6 @@ impl Scheduled for ConsumerCore {
         };
         if goes_on {
             callback.hub.schedule(Arc::clone(&self) as Arc<dyn Scheduled>);
-        }
-    }
-}
-
-/// Takes the deliveries of one queue of a consumer.
-struct Sink {
-    core: Core,
-    origin: u32,
-}
-
-impl DeliverySink for Sink {
-    fn deliver(&self, delivery: Delivery) {
-        let news = {
-            let mut state = self.core.inbox.lock();
-            // It stays unsettled and goes back when the channel closes. Requeued here, it might come straight back.
-            if self.core.inbox.is_finished() {
-                return;
-            }
-            state.waiting.push_back((self.origin, delivery));
-            state.news()
-        };
-        self.core.notify(news);
-    }
-
-    fn deliver_all(&self, deliveries: &mut Vec<Delivery>) {
-        let news = {
-            let mut state = self.core.inbox.lock();
-            if self.core.inbox.is_finished() {
-                drop(state);
-                deliveries.clear();
-                return;
-            }
-            state.waiting.extend(deliveries.drain(..).map(|delivery| (self.origin, delivery)));
-            state.news()
-        };
-        self.core.notify(news);
-    }
-
-    fn cancelled(&self, reason: Error) {
-        self.core.failed(reason);
-    }
-}
-
-/// Hears from a consumer's own channel.
-struct Watch {
-    core: Weak<ConsumerCore>,
-    live: Weak<Live>,
-    state: AtomicU8,
-}
-
-impl Watch {
-    /// The consumer is being started: whoever starts it learns of a failure by its answers.
-    const STARTING: u8 = 0;
-    const ARMED: u8 = 1;
-    const DIED: u8 = 2;
-
-    /// From here on a lost channel makes the consumer start anew; an error if it was lost already.
-    fn arm(&self) -> Result<u8, u8> {
-        self.state.compare_exchange(Self::STARTING, Self::ARMED, Ordering::AcqRel, Ordering::Acquire)
-    }
-
-    fn tell(&self, event: ConnectionEvent) {
-        if let Some(inner) = self.core.upgrade().and_then(|core| core.inner.upgrade()) {
-            inner.emit(event);
-        }
-    }
-}
-
-impl ChannelEvents for Watch {
-    fn malformed(&self, malformed: Malformed) {
-        self.tell(ConnectionEvent::Malformed(malformed));
-    }
-
-    fn returned(&self, returned: Returned) {
-        self.tell(ConnectionEvent::Returned(returned));
-    }
-
-    fn blocked(&self, reason: Option<ShortStr>) {
-        self.tell(ConnectionEvent::Blocked(reason));
-    }
-
-    fn settle_failed(&self, error: Error) {
-        self.tell(ConnectionEvent::SettleFailed(error));
-    }
-
-    fn disturbed(&self, error: Option<Error>) {
-        if let Some(inner) = self.core.upgrade().and_then(|core| core.inner.upgrade()) {
-            inner.disturbed(error);
-        }
-    }
-
-    fn closed(&self, error: Error) {
-        let (Some(core), Some(live)) = (self.core.upgrade(), self.live.upgrade()) else { return };
-        let Some(inner) = core.inner.upgrade() else { return };
-        if error.scope() == Scope::Connection {
-            inner.lost(&live, error);
-            return;
-        }
-        let before = self.state.compare_exchange(Self::STARTING, Self::DIED, Ordering::AcqRel, Ordering::Acquire);
-        if before.is_err() {
-            inner.emit(ConnectionEvent::ConsumerFailed(error));
-            inner.restart(core, 0);
         }
     }
 }

@@ -3,7 +3,9 @@
 mod builder;
 mod core;
 mod inbox;
+mod sink;
 mod stream;
+mod watch;
 
 use std::sync::Arc;
 

@@ -1,0 +1,52 @@
+//! Where a transport hands in the deliveries of a consumer.
+
+use std::sync::Arc;
+
+use super::core::ConsumerCore;
+use crate::delivery::{Delivery, DeliverySink};
+use crate::error::Error;
+
+/// Takes the deliveries of one queue of a consumer.
+pub(super) struct Sink {
+    core: Arc<ConsumerCore>,
+    origin: u32,
+}
+
+impl Sink {
+    pub(super) fn new(core: Arc<ConsumerCore>, origin: u32) -> Self {
+        Sink { core, origin }
+    }
+}
+
+impl DeliverySink for Sink {
+    fn deliver(&self, delivery: Delivery) {
+        let news = {
+            let mut state = self.core.inbox.lock();
+            // It stays unsettled and goes back when the channel closes. Requeued here, it might come straight back.
+            if self.core.inbox.is_finished() {
+                return;
+            }
+            state.waiting.push_back((self.origin, delivery));
+            state.news()
+        };
+        self.core.notify(news);
+    }
+
+    fn deliver_all(&self, deliveries: &mut Vec<Delivery>) {
+        let news = {
+            let mut state = self.core.inbox.lock();
+            if self.core.inbox.is_finished() {
+                drop(state);
+                deliveries.clear();
+                return;
+            }
+            state.waiting.extend(deliveries.drain(..).map(|delivery| (self.origin, delivery)));
+            state.news()
+        };
+        self.core.notify(news);
+    }
+
+    fn cancelled(&self, reason: Error) {
+        self.core.failed(reason);
+    }
+}
