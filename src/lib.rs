@@ -42,7 +42,7 @@
 //! | `msgpack` | | bodies in MessagePack |
 //! | `yaml` | | bodies in YAML |
 //! | `compression` | | bodies compressed by zlib, bzip2, xz, zstd or brotli |
-//! | `signal` | | [`Hub::stop_on_signals`]: leave the loop on Ctrl-C |
+//! | `signal` | | `Hub::stop_on_signals`: leave the loop on Ctrl-C |
 //! | `full` | | all of them |
 #![forbid(unsafe_code)]
 
