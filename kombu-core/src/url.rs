@@ -85,9 +85,6 @@ impl BrokerUrl {
     }
 }
 
-/// Stands for the host where there is none.
-const NO_HOST: &str = "no-host";
-
 /// An error about a URL. The text of the URL is not part of it, for it may hold a password in an unexpected place.
 fn invalid(scheme: &str, what: impl fmt::Display) -> Error {
     Error::new(ErrorKind::InvalidArgument, format!("the broker URL `{scheme}://…` {what}"))
@@ -103,67 +100,77 @@ impl FromStr for BrokerUrl {
                 "the broker URL has no scheme; it looks like `redis://host:6379/0` or `memory://`",
             ));
         };
-        let well_formed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '_');
+        let well_formed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '_' | '.');
         if scheme.is_empty() || !scheme.chars().all(well_formed) {
             return Err(Error::new(ErrorKind::InvalidArgument, "the scheme of the broker URL is not a word"));
         }
-        // A socket's URL has a user but no host, `redis+socket://user:password@/path`, which the URL standard has no form for.
-        let authority_end = scheme.len() + 3 + rest.find(['/', '?', '#']).unwrap_or(rest.len());
-        let (authority, tail) = text.split_at(authority_end);
-        let has_no_host = authority.ends_with('@');
-        let standard = if has_no_host { format!("{authority}{NO_HOST}{tail}") } else { text.to_owned() };
-        let parsed =
-            url::Url::parse(&standard).map_err(|error| invalid(scheme, format_args!("cannot be read: {error}")))?;
-        if parsed.fragment().is_some() {
+        if rest.contains('#') {
             return Err(invalid(scheme, "holds a `#`; inside a password or name write it as %23"));
         }
-        let decode = |what: &str, part: &str| {
-            percent_decode(part)
-                .ok_or_else(|| invalid(scheme, format_args!("has a {what} that is not UTF-8 after decoding %")))
+        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        // A raw `@` inside a password is common, and can mean nothing else: no host has one.
+        let (user, place) = authority.rsplit_once('@').unwrap_or(("", authority));
+        let (username, password) = user.split_once(':').unwrap_or((user, ""));
+        let optional = |what, part: &str| match part {
+            "" => Ok(None),
+            part => decode(scheme, what, part).map(Some),
         };
-        let optional = |what: &str, part: Option<&str>| match part {
-            Some(part) if !part.is_empty() => decode(what, part).map(Some),
-            _ => Ok(None),
-        };
-        let host = match parsed.host() {
-            _ if has_no_host => None,
-            Some(url::Host::Ipv6(address)) => Some(address.to_string()),
-            _ => optional("host", parsed.host_str())?,
-        };
-        let path = parsed.path();
+        let (host, port) = split_port(place).map_err(|what| invalid(scheme, what))?;
         Ok(BrokerUrl {
+            username: optional("user name", username)?,
+            password: optional("password", password)?,
+            host: parse_host(scheme, host)?,
+            port,
+            path: decode(scheme, "path", path)?,
+            query: form_urlencoded::parse(query.as_bytes()).into_owned().collect(),
             scheme: scheme.to_ascii_lowercase(),
-            username: optional("user name", Some(parsed.username()))?,
-            password: optional("password", parsed.password())?,
-            host,
-            port: parsed.port(),
-            path: decode("path", path.strip_prefix('/').unwrap_or(path))?,
-            query: parsed.query_pairs().map(|(name, value)| (name.into_owned(), value.into_owned())).collect(),
         })
     }
 }
 
-fn percent_decode(text: &str) -> Option<String> {
-    if !text.contains('%') {
-        return Some(text.to_owned());
+fn decode(scheme: &str, what: &str, part: &str) -> Result<String> {
+    match percent_encoding::percent_decode_str(part).decode_utf8() {
+        Ok(text) => Ok(text.into_owned()),
+        Err(_) => Err(invalid(scheme, format_args!("has a {what} that is not UTF-8 after decoding %"))),
     }
-    let bytes = text.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut index = 0;
-    while index < bytes.len() {
-        let pair = bytes.get(index + 1..index + 3).and_then(|pair| std::str::from_utf8(pair).ok());
-        match pair.filter(|_| bytes[index] == b'%').and_then(|pair| u8::from_str_radix(pair, 16).ok()) {
-            Some(byte) => {
-                decoded.push(byte);
-                index += 3;
-            }
-            None => {
-                decoded.push(bytes[index]);
-                index += 1;
-            }
-        }
+}
+
+/// Splits `host:port`, `[address]:port`, or either without the port.
+fn split_port(place: &str) -> std::result::Result<(&str, Option<u16>), &'static str> {
+    let after_address = place.rfind(']').map_or(0, |end| end + 1);
+    let Some(colon) = place[after_address..].find(':').map(|colon| after_address + colon) else {
+        return Ok((place, None));
+    };
+    let (host, port) = (&place[..colon], &place[colon + 1..]);
+    if host.is_empty() {
+        return Err("has a port and no host");
     }
-    String::from_utf8(decoded).ok()
+    match port {
+        "" => Ok((host, None)),
+        // `u16` would take a sign.
+        digits if digits.bytes().all(|byte| byte.is_ascii_digit()) => match digits.parse() {
+            Ok(port) => Ok((host, Some(port))),
+            Err(_) => Err("has a port above 65535"),
+        },
+        _ => Err("has a port that is not a number"),
+    }
+}
+
+fn parse_host(scheme: &str, host: &str) -> Result<Option<String>> {
+    if host.is_empty() {
+        return Ok(None);
+    }
+    if let Some(address) = host.strip_prefix('[') {
+        let address = address.strip_suffix(']').and_then(|address| address.parse::<std::net::Ipv6Addr>().ok());
+        let address = address.ok_or_else(|| invalid(scheme, "has a host in brackets that is no IPv6 address"))?;
+        return Ok(Some(address.to_string()));
+    }
+    let host = decode(scheme, "host", host)?;
+    match host.chars().find(|c| c.is_whitespace() || c.is_control() || "[]<>^|\\\"".contains(*c)) {
+        Some(odd) => Err(invalid(scheme, format_args!("has a host with {odd:?} in it"))),
+        None => Ok(Some(host)),
+    }
 }
 
 impl fmt::Display for BrokerUrl {
@@ -212,6 +219,11 @@ mod tests {
         assert_eq!((url.host(), url.port(), url.path()), (Some("::1"), Some(6380), "7"));
         assert_eq!(url.query(), [("a".into(), "1".into()), ("b".into(), "x y".into())]);
         assert_eq!(parse("memory://").host(), None);
+        assert_eq!(parse("redis://u:p@ss@h").password(), Some("p@ss"));
+        assert_eq!((parse("amqp://h/%2F").path(), parse("amqp://h//v").path()), ("/", "/v"));
+        assert_eq!(parse("redis://h?x=%26+%zz").query(), [("x".into(), "& %zz".into())]);
+        assert_eq!((parse("redis://h:/1").port(), parse("REDIS://H:65535").port()), (None, Some(65535)));
+        assert_eq!((parse("redis://H").scheme(), parse("redis://H").host()), ("redis", Some("H")));
         assert_eq!(parse("redis+socket:///tmp/r.sock").path(), "tmp/r.sock");
         assert_eq!(parse("redis://:secret@h").username(), None);
         let socket = parse("redis+socket://me:s@/tmp/r.sock?virtual_host=2");
@@ -225,7 +237,19 @@ mod tests {
             let url = parse(text);
             assert!(!format!("{url} {url:?}").contains("hush"), "{url}");
         }
-        for bad in ["redis://:hu#sh@host", "redis://:hush@host:port/0", "redis//:hush@h", ":hush", "re dis://:hush@h"] {
+        for bad in [
+            "redis://:hu#sh@host",
+            "redis://:hush@host:port/0",
+            "redis//:hush@h",
+            ":hush",
+            "re dis://:hush@h",
+            "redis://:hu/sh@host",
+            "redis://:hush@[::1",
+            "redis://:hush@[fe80::x]",
+            "redis://:hush@ho st",
+            "redis://hush@:6379",
+            "redis://h%ffush@h",
+        ] {
             let error = bad.parse::<BrokerUrl>().unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidArgument);
             assert!(!format!("{error} {error:?}").contains("hu"), "{error}");

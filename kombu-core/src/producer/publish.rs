@@ -182,6 +182,31 @@ impl<'p> Publish<'p> {
         self
     }
 
+    /// Sets the remnant of AMQP 0-8 that brokers pass through.
+    pub fn cluster_id(mut self, cluster: impl Into<ShortStr>) -> Self {
+        self.envelope.properties.set_cluster_id(cluster);
+        self
+    }
+
+    /// Sets a property AMQP does not know, as any further keyword of Kombu's `publish`. Transports that use Kombu's envelope pass
+    /// it on, AMQP has no place for it. By the name `priority` it sets one that is no `u8`, such as Kombu's -5.
+    ///
+    /// A name that has a method here, or that the transport writes, is an error of kind `InvalidArgument` at
+    /// [`send`](Self::send).
+    pub fn property(mut self, name: impl Into<ShortStr>, value: impl Into<Value>) -> Self {
+        let name = name.into();
+        if KNOWN_PROPERTIES.contains(&name.as_str()) {
+            let what = format!("the property `{name}` is set by its own method, or by the transport");
+            self.error.get_or_insert_with(|| Error::new(ErrorKind::InvalidArgument, what));
+            return self;
+        }
+        if name == "priority" {
+            self.envelope.properties.priority = None;
+        }
+        self.envelope.properties.rare_mut().other.insert(name, value.into());
+        self
+    }
+
     /// Sets how long to wait for the broker's confirmation; default the connection's publish time-out, 30 s. A message that could
     /// not even be sent by then never is.
     #[inline]
@@ -261,6 +286,26 @@ impl Address<&ShortStr> {
         Address { exchange: self.exchange.clone(), routing_key: self.routing_key }
     }
 }
+
+/// What [`Publish::property`] refuses.
+const KNOWN_PROPERTIES: [&str; 16] = [
+    "content_type",
+    "content_encoding",
+    "headers",
+    "delivery_mode",
+    "correlation_id",
+    "reply_to",
+    "expiration",
+    "message_id",
+    "timestamp",
+    "type",
+    "user_id",
+    "app_id",
+    "cluster_id",
+    "delivery_info",
+    "delivery_tag",
+    "body_encoding",
+];
 
 static DEFAULT_EXCHANGE: ShortStr = ShortStr::from_static("");
 
