@@ -1,5 +1,6 @@
 //! The messages that are measured with, and how their arrival is checked.
 
+use bytes::Bytes;
 use kombu::ShortStr;
 use kombu::serialization::Body;
 
@@ -36,6 +37,17 @@ impl Bodies {
     /// Returns the body of message number `index`.
     pub fn at(&self, index: u64) -> Body {
         self.0[index as usize % BODIES].clone()
+    }
+
+    /// Returns the body of message number `index` in memory of its own, as a publisher has it that has just written it.
+    pub fn copy_at(&self, index: u64) -> Body {
+        let Body { content_type, content_encoding, bytes } = self.at(index);
+        Body::new(content_type, content_encoding, Bytes::copy_from_slice(&bytes))
+    }
+
+    /// Returns the bytes of message number `index`.
+    pub fn bytes_at(&self, index: u64) -> &[u8] {
+        &self.0[index as usize % BODIES].bytes
     }
 
     /// Returns the bodies as texts, for a peer in another process.

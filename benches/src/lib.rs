@@ -3,6 +3,7 @@
 //! | Program | What it answers |
 //! |---|---|
 //! | `side_by_side` | how fast we are beside Python Kombu, in the same run |
+//! | `peers/` | how fast we are beside other Rust libraries; a workspace of its own |
 //! | `count`, `allocations` | how much work one message is: run by `scripts/budget`, which compares it with `budget.json` |
 #![forbid(unsafe_code)]
 #![allow(
@@ -16,6 +17,7 @@
 )]
 
 pub mod bodies;
+pub mod contest;
 pub mod cpu;
 pub mod memory;
 pub mod null;

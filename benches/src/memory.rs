@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use kombu::ExchangeKind;
+use kombu::serialization::Body;
 
 use crate::bodies::Bodies;
 use crate::rig::{Received, Rig, Via, check};
@@ -14,7 +15,10 @@ use crate::sample::Sample;
 pub const BATCH: u64 = 64;
 
 /// How far a publishing thread may be ahead of the consuming one. Without a bound the backlog would be measured.
-const LEAD: u64 = 8192;
+pub const LEAD: u64 = 8192;
+
+/// How a publisher comes by the body of a message.
+pub type Make = fn(&Bodies, u64) -> Body;
 
 /// Publishes, delivers and acknowledges `count` messages on one thread: a batch is published, then the hub is turned until the
 /// consumer's callback has acknowledged it.
@@ -22,10 +26,10 @@ const LEAD: u64 = 8192;
 /// # Panics
 ///
 /// When a message is lost or changed.
-pub fn one_thread(url: &str, count: u64, bodies: &Bodies) -> Sample {
+pub fn one_thread(url: &str, count: u64, bodies: &Bodies, make: Make) -> Sample {
     let rig = Rig::new(url, ExchangeKind::Direct, "bench.key");
     let (consumer, received) = rig.consume(count, || {});
-    let sample = Sample::of(count, || publish_and_turn(&rig, &received, count, bodies));
+    let sample = Sample::of(count, || publish_and_turn(&rig, &received, count, bodies, make));
     finish(rig, consumer, &received, count, bodies);
     sample
 }
@@ -35,12 +39,12 @@ pub fn one_thread(url: &str, count: u64, bodies: &Bodies) -> Sample {
 /// # Panics
 ///
 /// When a message is not confirmed or does not come.
-pub fn publish_and_turn(rig: &Rig, received: &Received, count: u64, bodies: &Bodies) {
+pub fn publish_and_turn(rig: &Rig, received: &Received, count: u64, bodies: &Bodies, make: Make) {
     let producer = rig.producer(Via::Named);
     let mut published = 0;
     while published < count {
         for _ in 0..BATCH.min(count - published) {
-            check(producer.publish(bodies.at(published)).wait());
+            check(producer.publish(make(bodies, published)).wait());
             published += 1;
         }
         rig.turn_until(received, published);
@@ -52,7 +56,7 @@ pub fn publish_and_turn(rig: &Rig, received: &Received, count: u64, bodies: &Bod
 /// # Panics
 ///
 /// When a message is lost or changed.
-pub fn two_threads(url: &str, count: u64, bodies: &Bodies) -> Sample {
+pub fn two_threads(url: &str, count: u64, bodies: &Bodies, make: Make) -> Sample {
     let rig = Rig::new(url, ExchangeKind::Direct, "bench.key");
     let handle = rig.hub.handle();
     let (consumer, received) = rig.consume(count, move || handle.stop());
@@ -69,7 +73,7 @@ pub fn two_threads(url: &str, count: u64, bodies: &Bodies) -> Sample {
                 while index - received.count() >= LEAD {
                     thread::yield_now();
                 }
-                check(producer.publish(bodies.at(index)).wait());
+                check(producer.publish(make(&bodies, index)).wait());
             }
         })
     };

@@ -31,7 +31,8 @@ impl Row {
     }
 }
 
-fn rate(samples: &[Sample]) -> String {
+/// Writes the median of the rates with the distance of the outermost one.
+pub(crate) fn rate(samples: &[Sample]) -> String {
     let rate = Spread::of(samples.iter().map(Sample::rate));
     let text = match rate.median {
         rate if rate >= 1e6 => format!("{:.2} M", rate / 1e6),
@@ -41,7 +42,8 @@ fn rate(samples: &[Sample]) -> String {
     format!("{text} ±{:.0} %", rate.percent())
 }
 
-fn cpu(samples: &[Sample]) -> String {
+/// Writes the median of the processor times per message, in microseconds.
+pub(crate) fn cpu(samples: &[Sample]) -> String {
     let cpu = Spread::of(samples.iter().map(Sample::cpu_per_message)).median;
     if cpu < 10.0 { format!("{cpu:.2}") } else { format!("{cpu:.0}") }
 }
@@ -52,6 +54,11 @@ pub fn print(title: &str, rows: &[Row]) {
         ["", "ours, msg/s", "Kombu, msg/s", "ratio", "our CPU, µs/msg", "Kombu's CPU, µs/msg"].map(str::to_owned);
     let mut lines = vec![head.to_vec()];
     lines.extend(rows.iter().map(Row::cells));
+    table(title, &lines);
+}
+
+/// Prints lines of cells as a Markdown table, the first one as its head.
+pub(crate) fn table(title: &str, lines: &[Vec<String>]) {
     let widths: Vec<usize> = (0..lines[0].len())
         .map(|column| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or_default())
         .collect();

@@ -18,9 +18,14 @@ pub struct Sample {
 impl Sample {
     /// Runs `work`, which handles `count` messages, under the clock.
     pub fn of(count: u64, work: impl FnOnce()) -> Self {
-        let (begin, cpu) = (Instant::now(), cpu::used());
+        let running = Self::start();
         work();
-        Sample { count, seconds: begin.elapsed().as_secs_f64(), cpu: cpu::used() - cpu }
+        running.end(count)
+    }
+
+    /// Starts the clock.
+    pub fn start() -> Running {
+        Running { begin: Instant::now(), cpu: cpu::used() }
     }
 
     /// Returns the sample of doing this and then `other` with the same messages.
@@ -37,6 +42,20 @@ impl Sample {
     /// Returns the processor time per message, in microseconds.
     pub fn cpu_per_message(&self) -> f64 {
         self.cpu * 1e6 / self.count as f64
+    }
+}
+
+/// A run under the clock.
+#[derive(Debug)]
+pub struct Running {
+    begin: Instant,
+    cpu: f64,
+}
+
+impl Running {
+    /// Stops the clock after `count` messages.
+    pub fn end(self, count: u64) -> Sample {
+        Sample { count, seconds: self.begin.elapsed().as_secs_f64(), cpu: cpu::used() - self.cpu }
     }
 }
 

@@ -67,7 +67,7 @@ fn deliver(url: &str, kind: ExchangeKind, binding_key: &str, count: u64) {
     let bodies = Bodies::new(400);
     let rig = Rig::new(url, kind, binding_key);
     let (consumer, received) = rig.consume(count, || {});
-    publish_and_turn(&rig, &received, count, &bodies);
+    publish_and_turn(&rig, &received, count, &bodies, Bodies::at);
     assert_eq!(received.end().0.count, count);
     drop(consumer);
     rig.close();

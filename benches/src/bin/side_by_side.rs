@@ -63,8 +63,8 @@ fn measure_memory(options: &Options, bodies: &Bodies) {
         take(1, consume, their_consume);
         // Python has one thread at a time, so what it does on one is what it can do on two.
         let theirs = their_publish.and(their_consume);
-        take(2, memory::one_thread("memory://", options.memory, bodies), theirs);
-        take(3, memory::two_threads("memory://", options.memory, bodies), theirs);
+        take(2, memory::one_thread("memory://", options.memory, bodies, Bodies::at), theirs);
+        take(3, memory::two_threads("memory://", options.memory, bodies, Bodies::at), theirs);
     };
     in_turn(options.rounds, round, &mut rows);
     report::print(&format!("memory, beside {}", python.versions), &rows);

@@ -1,0 +1,28 @@
+//! Prints how fast Kombu for Rust is beside other Rust libraries: same program, same bodies, in turn.
+//! `benches/README.md` has the rules.
+#![allow(clippy::expect_used, reason = "a benchmark that cannot measure should stop")]
+
+mod memory;
+mod options;
+mod ruststream;
+
+use std::process::ExitCode;
+
+use kombu_benches::bodies::Bodies;
+use options::Options;
+
+fn main() -> ExitCode {
+    let options = match Options::read(std::env::args().skip(1)) {
+        Ok(options) => options,
+        Err(problem) => {
+            eprintln!("{problem}");
+            return ExitCode::from(2);
+        }
+    };
+    let bodies = Bodies::new(options.body_size);
+    println!("{} rounds, bodies of {} bytes, every message counted and compared", options.rounds, options.body_size);
+    if options.wants("memory") {
+        memory::measure(&options, &bodies);
+    }
+    ExitCode::SUCCESS
+}
