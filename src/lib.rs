@@ -39,6 +39,7 @@
 //! |---|---|---|
 //! | `memory` | yes | transport `memory://`: queues inside the process |
 //! | `redis` | | transport `redis://`: Redis and Valkey, on Kombu's keys |
+//! | `redis-tls` | | `rediss://`: the same with TLS |
 //! | `msgpack` | | bodies in MessagePack |
 //! | `yaml` | | bodies in YAML |
 //! | `compression` | | bodies compressed by zlib, bzip2, xz, zstd or brotli |

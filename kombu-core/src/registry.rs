@@ -53,13 +53,17 @@ pub fn find(scheme: &str) -> Result<TransportEntry> {
     known.sort_unstable();
     known.dedup();
     let hint = match scheme {
-        "redis" | "rediss" | "valkey" | "amqp" | "amqps" | "memory" => {
-            format!("; `{scheme}` is a feature of the crate `kombu`, or add `use kombu_{scheme} as _;`")
-        }
+        "redis" | "rediss" | "valkey" | "valkeys" | "sentinel" => not_linked("redis"),
+        "amqp" | "amqps" => not_linked("amqp"),
+        "memory" => not_linked("memory"),
         _ => nearest(scheme, &known).map(|name| format!("; did you mean `{name}`?")).unwrap_or_default(),
     };
     let listed = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
     Err(Error::new(ErrorKind::UnknownTransport, format!("unknown transport `{scheme}`; compiled in: {listed}{hint}")))
+}
+
+fn not_linked(name: &str) -> String {
+    format!("; `{name}` is a feature of the crate `kombu`, or add `use kombu_{name} as _;`")
 }
 
 /// Returns the name nearest to `wanted`, if one is near: at most a third of its letters differ, or two.

@@ -65,6 +65,9 @@ pub trait Transport: Send + Sync {
 pub struct TransportConfig {
     /// Where the broker is, and as whom to connect.
     pub url: BrokerUrl,
+    /// The other URLs of the connection, in the order in which they are tried. Core makes a transport of each in turn; a
+    /// transport may use them itself, as one that asks sentinels does.
+    pub alternates: Vec<BrokerUrl>,
     /// The transport's own options by Kombu's names; those of the URL's query are among them, as text.
     pub options: FieldTable,
     /// Where time comes from.

@@ -72,7 +72,7 @@ pub(crate) struct Inner {
 
 impl Inner {
     pub(super) fn new(entry: TransportEntry, urls: Vec<BrokerUrl>, options: ConnectionOptions) -> Result<Arc<Self>> {
-        let config = |url: &BrokerUrl| transport_config(url, &options);
+        let config = |url: &BrokerUrl| transport_config(url, &urls, &options);
         // Every URL is checked now, so that a mistake in the third does not show at the first failover.
         let mut transports = urls.iter().map(|url| (entry.make)(config(url))).collect::<Result<Vec<_>>>()?;
         let prepared = Mutex::new(Some(transports.swap_remove(0)));
@@ -154,7 +154,7 @@ impl Inner {
     }
 
     pub(super) fn transport_config(&self, url: &BrokerUrl) -> TransportConfig {
-        transport_config(url, &self.options)
+        transport_config(url, &self.urls, &self.options)
     }
 
     pub(crate) fn live(&self) -> Option<Arc<Live>> {
@@ -393,10 +393,12 @@ impl Drop for Inner {
     }
 }
 
-fn transport_config(url: &BrokerUrl, options: &ConnectionOptions) -> TransportConfig {
+fn transport_config(url: &BrokerUrl, urls: &[BrokerUrl], options: &ConnectionOptions) -> TransportConfig {
     let mut table = options.transport.clone();
     for (name, value) in url.query() {
         table.insert(name.as_str(), value.as_str());
     }
-    TransportConfig { url: url.clone(), options: table, clock: Arc::clone(&options.clock) }
+    let at = urls.iter().position(|other| other == url).unwrap_or(0);
+    let alternates = urls.iter().cycle().skip(at + 1).take(urls.len().saturating_sub(1)).cloned().collect();
+    TransportConfig { url: url.clone(), alternates, options: table, clock: Arc::clone(&options.clock) }
 }

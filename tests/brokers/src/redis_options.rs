@@ -1,7 +1,9 @@
 //! How a Redis server is started.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 
+use crate::certificate::{CertificateAuthority, Identity};
 use crate::redis_server::RedisServer;
 use crate::setup_error::SetupError;
 
@@ -14,7 +16,30 @@ pub struct RedisOptions {
     pub(crate) appendonly: bool,
     pub(crate) password: Option<String>,
     pub(crate) unixsocket: bool,
+    pub(crate) tls: Option<Tls>,
+    pub(crate) role: Role,
     pub(crate) args: Vec<OsString>,
+}
+
+/// How a server encrypts.
+#[derive(Debug, Clone)]
+pub(crate) struct Tls {
+    pub(crate) authority: String,
+    pub(crate) identity: Identity,
+    pub(crate) asks_clients: bool,
+}
+
+/// What a server is among others.
+#[derive(Debug, Clone)]
+pub(crate) enum Role {
+    /// A server of its own.
+    Alone,
+    /// A copy of the server there.
+    Replica(SocketAddr),
+    /// A watchman over the server there, who acts when this many agree.
+    Sentinel { master_name: String, master: SocketAddr, quorum: usize },
+    /// A node of a cluster.
+    Node,
 }
 
 impl RedisOptions {
@@ -24,6 +49,8 @@ impl RedisOptions {
             appendonly: false,
             password: None,
             unixsocket: false,
+            tls: None,
+            role: Role::Alone,
             args: Vec::new(),
         }
     }
@@ -47,6 +74,36 @@ impl RedisOptions {
     #[must_use]
     pub fn unixsocket(mut self) -> Self {
         self.unixsocket = true;
+        self
+    }
+
+    /// Also listens with TLS on another port, see [`RedisServer::tls_addr`], showing the certificate `identity`. With
+    /// `asks_clients` it takes only clients with a certificate of `authority`.
+    #[must_use]
+    pub fn tls(mut self, authority: &CertificateAuthority, identity: &Identity, asks_clients: bool) -> Self {
+        self.tls = Some(Tls { authority: authority.certificate(), identity: identity.clone(), asks_clients });
+        self
+    }
+
+    /// Makes it a replica of the server at `master`.
+    #[must_use]
+    pub fn replica_of(mut self, master: SocketAddr) -> Self {
+        self.role = Role::Replica(master);
+        self
+    }
+
+    /// Makes it a sentinel (`redis-server --sentinel`) that watches the server at `master` under the name `master_name`, and
+    /// holds it for down after one second without an answer; `quorum` sentinels must agree.
+    #[must_use]
+    pub fn sentinel(mut self, master_name: impl Into<String>, master: SocketAddr, quorum: usize) -> Self {
+        self.role = Role::Sentinel { master_name: master_name.into(), master, quorum };
+        self
+    }
+
+    /// Makes it a node of a cluster; [`RedisCluster`](crate::RedisCluster) brings nodes together.
+    #[must_use]
+    pub fn cluster_node(mut self) -> Self {
+        self.role = Role::Node;
         self
     }
 

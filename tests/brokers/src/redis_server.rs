@@ -16,7 +16,7 @@ use crate::patience::{PATIENCE, eventually};
 use crate::port::ReservedPort;
 use crate::program::find_program;
 use crate::redis_client::RedisClient;
-use crate::redis_options::RedisOptions;
+use crate::redis_options::{RedisOptions, Role};
 use crate::reply::Reply;
 use crate::setup_error::SetupError;
 
@@ -40,6 +40,8 @@ pub struct RedisServer {
     options: RedisOptions,
     program: PathBuf,
     port: ReservedPort,
+    /// For TLS, and for the other nodes of a cluster.
+    second_port: ReservedPort,
     running: Option<Running>,
     folder: TempDir,
     client: Mutex<Option<RedisClient>>,
@@ -92,6 +94,16 @@ impl RedisServer {
     /// Returns the path of the Unix socket, if the options asked for one.
     pub fn unixsocket(&self) -> Option<PathBuf> {
         self.options.unixsocket.then(|| self.folder.path().join(SOCKET))
+    }
+
+    /// Returns the address where TLS is spoken, if the options asked for it.
+    pub fn tls_addr(&self) -> Option<SocketAddr> {
+        self.options.tls.as_ref().map(|_| self.second_port.addr())
+    }
+
+    /// Returns the port where the other nodes of a cluster are listened to.
+    pub(crate) fn cluster_port(&self) -> u16 {
+        self.second_port.number()
     }
 
     /// Returns the directory where the server keeps its data and its log.
@@ -233,13 +245,19 @@ impl RedisServer {
         let folder = tempfile::Builder::new().prefix("kombu-redis-").tempdir();
         let folder = folder.map_err(|error| SetupError::new(format!("no temporary directory: {error}")))?;
         let port = ReservedPort::new();
-        let mut server = RedisServer { options, program, port, running: None, folder, client: Mutex::new(None) };
+        let second_port = ReservedPort::new();
+        let mut server =
+            RedisServer { options, program, port, second_port, running: None, folder, client: Mutex::new(None) };
+        server.write_files().map_err(|error| SetupError::new(format!("no files for redis-server: {error}")))?;
         // A program outside our tests may take the port between our look and the server's bind. Another port is then as
         // good as the first; nothing that a test checks is tried twice.
         for _ in 0..PORTS_TO_TRY {
             match server.launch() {
                 Ok(()) => return Ok(server),
-                Err(NotUp::PortTaken) => server.port = ReservedPort::new(),
+                Err(NotUp::PortTaken) => {
+                    server.port = ReservedPort::new();
+                    server.second_port = ReservedPort::new();
+                }
                 Err(reason) => return Err(SetupError::new(server.explain(&reason))),
             }
         }
@@ -275,11 +293,19 @@ impl RedisServer {
     fn arguments(&self) -> Vec<OsString> {
         let yes_no = |yes: bool| if yes { "yes" } else { "no" };
         let mut arguments: Vec<OsString> = vec![];
+        if matches!(self.options.role, Role::Sentinel { .. }) {
+            // What it learns it writes down there.
+            arguments.extend([SENTINEL_CONF.into(), "--sentinel".into()]);
+        }
         let mut set = |name: &str, value: &str| arguments.extend([format!("--{name}").into(), value.into()]);
         set("port", &self.port().to_string());
         set("bind", "127.0.0.1");
         set("dir", &self.folder.path().to_string_lossy());
         set("daemonize", "no");
+        if matches!(self.options.role, Role::Sentinel { .. }) {
+            arguments.extend(self.options.args.iter().cloned());
+            return arguments;
+        }
         set("save", "");
         set("appendonly", yes_no(self.options.appendonly));
         set("appendfsync", "always");
@@ -289,8 +315,46 @@ impl RedisServer {
         if let Some(socket) = self.unixsocket() {
             set("unixsocket", &socket.to_string_lossy());
         }
+        if let Some(tls) = &self.options.tls {
+            set("tls-port", &self.second_port.number().to_string());
+            set("tls-ca-cert-file", CA_FILE);
+            set("tls-cert-file", CERT_FILE);
+            set("tls-key-file", KEY_FILE);
+            set("tls-auth-clients", yes_no(tls.asks_clients));
+        }
+        match &self.options.role {
+            Role::Replica(master) => {
+                set("replicaof", &master.ip().to_string());
+                arguments.push(master.port().to_string().into());
+            }
+            Role::Node => {
+                set("cluster-enabled", "yes");
+                set("cluster-port", &self.cluster_port().to_string());
+                set("cluster-node-timeout", "1000");
+                set("cluster-config-file", "nodes.conf");
+            }
+            Role::Alone | Role::Sentinel { .. } => {}
+        }
         arguments.extend(self.options.args.iter().cloned());
         arguments
+    }
+
+    fn write_files(&self) -> std::io::Result<()> {
+        let folder = self.folder.path();
+        if let Some(tls) = &self.options.tls {
+            fs::write(folder.join(CA_FILE), &tls.authority)?;
+            fs::write(folder.join(CERT_FILE), tls.identity.certificate())?;
+            fs::write(folder.join(KEY_FILE), tls.identity.key())?;
+        }
+        if let Role::Sentinel { master_name: name, master, quorum } = &self.options.role {
+            let (ip, port) = (master.ip(), master.port());
+            let conf = format!(
+                "sentinel monitor {name} {ip} {port} {quorum}\nsentinel down-after-milliseconds {name} 1000\n\
+                 sentinel failover-timeout {name} 5000\n"
+            );
+            fs::write(folder.join(SENTINEL_CONF), conf)?;
+        }
+        Ok(())
     }
 
     // Whoever answers must be our own process, as another one may have taken the port, and must have read its data.
@@ -301,7 +365,8 @@ impl RedisServer {
             (Ok(Reply::Bulk(info)), Some(pid)) => {
                 let info = String::from_utf8_lossy(&info);
                 let says = |wanted: &str| info.lines().any(|line| line.trim_end() == wanted);
-                says(&format!("process_id:{pid}")) && says("loading:0")
+                let is_sentinel = matches!(self.options.role, Role::Sentinel { .. });
+                says(&format!("process_id:{pid}")) && (is_sentinel || says("loading:0"))
             }
             _ => false,
         }
@@ -351,3 +416,7 @@ const LOG: &str = "redis.log";
 const SOCKET: &str = "redis.sock";
 const INSTALL: &str =
     "run scripts/setup, or install Redis (Debian: apt-get install redis-server; macOS: brew install redis)";
+const CA_FILE: &str = "ca.pem";
+const CERT_FILE: &str = "server.pem";
+const KEY_FILE: &str = "server.key";
+const SENTINEL_CONF: &str = "sentinel.conf";

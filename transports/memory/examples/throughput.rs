@@ -182,6 +182,7 @@ fn open() -> Arc<dyn Channel> {
     let transport = TRANSPORT.get_or_init(|| {
         let config = TransportConfig {
             url: "memory://throughput".parse().unwrap(),
+            alternates: Vec::new(),
             options: FieldTable::new(),
             clock: Arc::new(SystemClock),
         };

@@ -1,8 +1,28 @@
 //! The Redis transport of Kombu for Rust: AMQP's words over Redis lists, sets and channels, wire-compatible with Python Kombu
 //! 5.7.
 //!
-//! A program that links this crate (`use kombu_redis as _;`) can open `redis://` and `redis+socket://` URLs. Python programs
-//! that use Kombu or Celery read what it writes, and the reverse.
+//! A program that links this crate (`use kombu_redis as _;`) can open these URLs. Python programs that use Kombu or Celery read
+//! what it writes, and the reverse.
+//!
+//! | URL | leads to |
+//! |---|---|
+//! | `redis://user:password@host:6379/0`, `valkey://…` | a server; the path is the number of the database |
+//! | `rediss://…`, `valkeys://…` | the same by TLS, with the feature `tls` |
+//! | `redis+socket:///path?virtual_host=0`, `unix:///path` | a Unix socket |
+//! | `sentinel://host:26379;sentinel://host:26379/0` | the master these sentinels call `master_name` |
+//!
+//! **TLS** verifies the server's certificate and its name, by the authorities the system trusts or those of `ssl_ca_certs`,
+//! `ssl_ca_path` or `ssl_ca_data`. The options are those of Python's `redis`: `ssl_certfile`, `ssl_keyfile`, `ssl_cert_reqs`,
+//! `ssl_check_hostname`, `ssl_min_version`, in the URL's query, as transport options, or in a table `ssl`.
+//!
+//! **Sentinel** has Kombu's options `master_name`, `min_other_sentinels` and `sentinel_kwargs`. Every connection asks the sentinels
+//! and then the server itself whether it is the master; a server that turns out to be a replica is left, and what it refused is
+//! sent to the next one.
+//!
+//! **Redis Cluster** means one node here: with a hash tag in `global_keyprefix`, such as `{shop}:`, all keys of an application are
+//! in one slot, so it works as on a single server, and moves with the slot when a node fails. It gains failover and no
+//! capacity; several applications, each with a tag of its own, spread over the nodes. Without a hash tag a node of a cluster is
+//! refused. While a slot is moved by hand (`MIGRATING`), work waits until the move is done.
 //!
 //! # How it works
 //!

@@ -13,13 +13,13 @@ use kombu_core::{
 use crate::channel::{CLOSE_PATIENCE, RedisChannel, within};
 use crate::connection::{Greeting, Target};
 use crate::multi_channel_poller::MultiChannelPoller;
-use crate::options::{RedisOptions, Wake};
+use crate::options::{RedisOptions, SCHEMES, Wake};
 use crate::session::Session;
 
 /// The registry's entry of this transport.
 pub(crate) const ENTRY: TransportEntry = TransportEntry {
     name: "redis",
-    schemes: &["redis", "redis+socket", "rediss", "sentinel"],
+    schemes: SCHEMES,
     description: "Redis 6.2 or later, sharing queues with Python Kombu 5.7",
     make,
 };
@@ -37,7 +37,7 @@ fn make(config: TransportConfig) -> Result<Arc<dyn Transport>> {
         let message = "consumers are woken by BRPOP only; leave the option `wake` out, or set it to `brpop`";
         return Err(Error::new(ErrorKind::Unsupported, message).with("option", "wake"));
     }
-    let target = Target::new(&options, &config.url);
+    let target = Target::new(&options, &config.url)?;
     let capabilities = Arc::new(capabilities(&options));
     let prepared = Mutex::new(Some(Prepared { options, target, clock: config.clock }));
     Ok(Arc::new(RedisTransport { prepared, session: Mutex::new(None), capabilities }))

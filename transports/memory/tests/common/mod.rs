@@ -40,8 +40,12 @@ impl Broker {
 }
 
 pub(crate) fn connect(url: &str) -> Arc<dyn Transport> {
-    let config =
-        TransportConfig { url: url.parse().unwrap(), options: FieldTable::new(), clock: Arc::new(SystemClock) };
+    let config = TransportConfig {
+        url: url.parse().unwrap(),
+        alternates: Vec::new(),
+        options: FieldTable::new(),
+        clock: Arc::new(SystemClock),
+    };
     let transport = (kombu_core::registry::find("memory").unwrap().make)(config).unwrap();
     wait(transport.connect()).unwrap();
     transport

@@ -12,7 +12,8 @@ pub(crate) fn refusal(error: &ServerError) -> Error {
     let retryable = |text| Error::new(ErrorKind::ConnectionLost, text).recoverable_by(Recovery::Retry);
     match code {
         "WRONGPASS" | "NOAUTH" | "NOPERM" => Error::new(ErrorKind::AccessRefused, text),
-        "LOADING" | "BUSY" | "READONLY" | "MASTERDOWN" | "TRYAGAIN" | "CLUSTERDOWN" | "BUSYLOADING" => retryable(text),
+        "MOVED" | "ASK" | "LOADING" | "BUSY" | "READONLY" | "MASTERDOWN" | "TRYAGAIN" | "CLUSTERDOWN"
+        | "BUSYLOADING" => retryable(text),
         "OOM" | "MISCONF" | "NOREPLICAS" => Error::new(ErrorKind::Overloaded, text),
         "WRONGTYPE" => Error::new(ErrorKind::PreconditionFailed, text),
         _ if details.contains("invalid password") || details.contains("without any password") => {
@@ -21,8 +22,23 @@ pub(crate) fn refusal(error: &ServerError) -> Error {
         _ if details.contains("DB index is out of range") || details.contains("invalid DB index") => {
             Error::new(ErrorKind::InvalidArgument, "the server has no database of that number")
         }
+        _ if details.contains("SELECT is not allowed in cluster mode") => {
+            Error::new(ErrorKind::InvalidArgument, "a Redis Cluster has no database but 0")
+        }
         _ if details.contains("max number of clients") => retryable(text),
         _ => Error::new(ErrorKind::Internal, format!("the server refuses: {text}")),
+    }
+}
+
+/// Says whether a refusal means that the server is not, or no longer, the one to talk to, or not yet: another one has the keys,
+/// or will have them in a moment. Nothing was executed.
+pub(crate) fn is_misplaced(error: &ServerError) -> bool {
+    match error.code() {
+        "READONLY" | "MASTERDOWN" | "MOVED" | "ASK" | "TRYAGAIN" | "CLUSTERDOWN" => true,
+        // A blocked client, when its server becomes a replica.
+        "UNBLOCKED" => error.details().is_some_and(|details| details.contains("instance state changed")),
+        // Before Redis 7 a script's refusal is wrapped into another.
+        _ => error.details().is_some_and(|details| details.contains("-READONLY ")),
     }
 }
 

@@ -1,14 +1,14 @@
 //! The first commands on a connection.
 
-use kombu_core::Result;
+use kombu_core::{Error, ErrorKind, Recovery, Result};
 use redis::Value;
 
 use super::command::command;
 use super::{Target, refusal, unexpected};
 use crate::scripts;
 
-/// `AUTH`, `SELECT`, `CLIENT SETNAME`, `CLIENT ID`, `INFO server`, `PING`: what of it the target needs, sent together,
-/// answered in order.
+/// `AUTH`, `SELECT`, `CLIENT SETNAME`, `CLIENT ID`, `INFO server`, `ROLE`, `CLUSTER`, `PING`: what of it the target needs, sent
+/// together, answered in order.
 ///
 /// Call [`new`](Handshake::new), send the bytes, then [`handle_reply`](Handshake::handle_reply) until it says done.
 pub(crate) struct Handshake {
@@ -25,6 +25,12 @@ pub(crate) struct Greeting {
     pub(crate) version: Option<[u32; 3]>,
     /// What tells one run of the server from another: connections are numbered anew in each.
     pub(crate) run_id: Option<String>,
+    /// Whether it is a node of a cluster.
+    pub(crate) is_cluster: bool,
+    /// What it is called there.
+    pub(crate) node_id: Option<String>,
+    /// Which nodes serve which slots.
+    pub(crate) slots: Option<Vec<Value>>,
 }
 
 #[derive(Clone, Copy)]
@@ -34,6 +40,9 @@ enum Step {
     SetName,
     Id,
     Info,
+    Role,
+    NodeId,
+    Slots,
     Load,
     Ping,
 }
@@ -65,6 +74,15 @@ impl Handshake {
         command(out, &["CLIENT", "ID"]);
         command(out, &["INFO", "server"]);
         steps.extend([Step::Id, Step::Info]);
+        if target.sentinels.is_some() {
+            command(out, &["ROLE"]);
+            steps.push(Step::Role);
+        }
+        if target.cluster.is_some() {
+            command(out, &["CLUSTER", "MYID"]);
+            command(out, &["CLUSTER", "SLOTS"]);
+            steps.extend([Step::NodeId, Step::Slots]);
+        }
         if with_scripts {
             for script in scripts::all() {
                 script.load().write_packed_command(out);
@@ -91,12 +109,27 @@ impl Handshake {
                 let info = String::from_utf8_lossy(info);
                 self.greeting.version = fact(&info, "redis_version").and_then(version);
                 self.greeting.run_id = fact(&info, "run_id").map(str::to_owned);
+                self.greeting.is_cluster = fact(&info, "redis_mode") == Some("cluster");
             }
+            (Some(Step::Role), Value::Array(role)) => {
+                if let Some(Value::BulkString(role)) = role.first()
+                    && role != b"master"
+                {
+                    let message = "the sentinels' word is late: the server they name is no master";
+                    return Err(Error::new(ErrorKind::ConnectionLost, message).recoverable_by(Recovery::Reconnect));
+                }
+            }
+            (Some(Step::NodeId), Value::BulkString(id)) => {
+                self.greeting.node_id = Some(String::from_utf8_lossy(id).into_owned());
+            }
+            (Some(Step::Slots), Value::Array(slots)) => self.greeting.slots = Some(slots.clone()),
             // A server that refuses its names or facts, by its rules of access, still carries messages.
             (Some(Step::Load), Value::ServerError(error)) if error.code() == "NOPERM" => {
                 return Err(refusal(error).with("needs", "the commands SCRIPT and EVALSHA"));
             }
             (Some(Step::SetName | Step::Id | Step::Info | Step::Load), _) => {}
+            // Who is no node, or must not say, says nothing.
+            (Some(Step::Role | Step::NodeId | Step::Slots), _) => {}
             (Some(Step::Ping), Value::SimpleString(text)) if text == "PONG" => return Ok(Some(self.greeting.clone())),
             // `NOPERM` for PING alone is a rule of access as well: the credentials were taken.
             (Some(Step::Ping), Value::ServerError(error)) if error.code() == "NOPERM" => {

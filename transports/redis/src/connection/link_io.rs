@@ -6,7 +6,6 @@ mod watch;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,9 +14,11 @@ use kombu_core::reply::ReplySender;
 use kombu_core::{Error, ErrorKind, Recovery, Result};
 use redis::Value;
 
+use super::cluster::Reached;
+use super::find::Candidate;
 use super::link::{Link, Outbox, Role, closed};
 use super::stream::Stream;
-use super::{Backoff, Greeting, Handshake, Pipeline, Replies, Target, command};
+use super::{Backoff, Greeting, Handshake, Pipeline, Replies, Target, command, is_misplaced, tls};
 use crate::request::Request;
 
 /// What the owner is to be told once the lock is released.
@@ -55,7 +56,13 @@ pub(crate) struct LinkIo {
     replies: Replies,
     /// Bytes outside the pipeline: the handshake's, and a listener's.
     raw: Vec<u8>,
-    addresses: VecDeque<SocketAddr>,
+    addresses: VecDeque<Candidate>,
+    /// The name of the server that is connected or tried.
+    host: Arc<str>,
+    /// How often this attempt was sent on to another node.
+    redirections: u32,
+    /// Whether the last connection ended because its server was the wrong one.
+    was_misplaced: bool,
     backoff: Backoff,
     /// Ends an attempt that takes too long, or begins the next.
     attempt_timer: Option<TimerHandle>,
@@ -83,6 +90,9 @@ impl LinkIo {
             replies: Replies::new(),
             raw: Vec::new(),
             addresses: VecDeque::new(),
+            host: "".into(),
+            redirections: 0,
+            was_misplaced: false,
             backoff: Backoff::new(seed ^ u64::from(std::process::id())),
             attempt_timer: None,
             watch: None,
@@ -106,7 +116,7 @@ impl LinkIo {
             match stream.is_connected() {
                 Ok(false) => return Progress::Drained,
                 Ok(true) => {
-                    stream.tune(link.target.keepalive);
+                    stream.tune(&link.target.keepalive);
                     self.raw.clear();
                     self.replies = Replies::new();
                     self.phase =
@@ -154,14 +164,21 @@ impl LinkIo {
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => return (Progress::Drained, None),
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) => return (Progress::Drained, Some(lost("the connection broke").caused_by(error))),
+                    Err(error) => return (Progress::Drained, Some(broken(error))),
                 }
             }
         });
         for value in values {
-            if let Err(error) = self.handle_value(link, hub, value, events) {
-                self.fail(link, hub, error, events);
-                return Progress::Drained;
+            match self.handle_value(link, hub, value, events) {
+                Ok(Next::Go) => {}
+                Ok(Next::Elsewhere) => {
+                    self.go_elsewhere(link, hub, events);
+                    return Progress::Drained;
+                }
+                Err(error) => {
+                    self.fail(link, hub, error, events);
+                    return Progress::Drained;
+                }
             }
         }
         if let Some(error) = end {
@@ -170,30 +187,57 @@ impl LinkIo {
         progress
     }
 
-    fn handle_value(&mut self, link: &Arc<Link>, hub: &dyn Hub, value: Value, events: &mut Vec<Event>) -> Result<()> {
+    fn handle_value(&mut self, link: &Arc<Link>, hub: &dyn Hub, value: Value, events: &mut Vec<Event>) -> Result<Next> {
         match &mut self.phase {
             Phase::Greeting(handshake) => {
                 if let Some(greeting) = handshake.handle_reply(&value)? {
+                    let reached = match &link.target.cluster {
+                        Some(cluster) => cluster.handle_greeting(&greeting, &self.host)?,
+                        None if greeting.is_cluster => return Err(is_cluster()),
+                        None => Reached::Owner,
+                    };
+                    if reached == Reached::Elsewhere {
+                        return Ok(Next::Elsewhere);
+                    }
                     self.come_up(link, hub, greeting, events);
                 }
             }
             Phase::Up if self.ignored > 0 => self.ignored -= 1,
-            Phase::Up if link.role == Role::Listener => events.push(Event::Push(value)),
-            Phase::Up => match self.pipeline.handle_reply(value) {
-                Ok(Some((request, value))) => events.push(Event::Answer(request, value)),
-                Ok(None) => {}
-                Err(value) => events.push(Event::Push(value)),
-            },
+            Phase::Up => {
+                if let Value::ServerError(error) = &value
+                    && is_misplaced(error)
+                {
+                    if let (Some(cluster), "MOVED") = (&link.target.cluster, error.code()) {
+                        cluster.handle_moved(error.details().unwrap_or_default(), &self.host);
+                    }
+                    self.was_misplaced = true;
+                    return Err(super::refusal(error));
+                }
+                if link.role == Role::Listener {
+                    events.push(Event::Push(value));
+                    return Ok(Next::Go);
+                }
+                self.was_misplaced = false;
+                match self.pipeline.handle_reply(value) {
+                    Ok(Some((request, value))) => events.push(Event::Answer(request, value)),
+                    Ok(None) => {}
+                    Err(value) => events.push(Event::Push(value)),
+                }
+            }
             _ => {}
         }
-        Ok(())
+        Ok(Next::Go)
     }
 
     fn come_up(&mut self, link: &Arc<Link>, hub: &dyn Hub, greeting: Greeting, events: &mut Vec<Event>) {
         self.phase = Phase::Up;
         self.was_up = true;
         self.addresses.clear();
-        self.backoff.reset();
+        self.redirections = 0;
+        // A server that takes connections and refuses the work is no success.
+        if !self.was_misplaced {
+            self.backoff.reset();
+        }
         self.set_attempt_timer(None);
         self.last_heard = hub.now();
         self.raw.clear();
@@ -221,6 +265,15 @@ impl LinkIo {
 
     /// Writes until the socket is full or there is nothing left.
     pub(super) fn write(&mut self, link: &Arc<Link>, hub: &dyn Hub, events: &mut Vec<Event>) {
+        if let Some((stream, _)) = &mut self.stream
+            && !matches!(self.phase, Phase::Connecting)
+        {
+            match stream.flush_taken() {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => return self.fail(link, hub, broken(error), events),
+            }
+        }
         loop {
             let Some((stream, _)) = &mut self.stream else { return };
             let is_raw = !self.raw.is_empty();
@@ -244,7 +297,7 @@ impl LinkIo {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return self.fail(link, hub, lost("the connection broke").caused_by(error), events),
+                Err(error) => return self.fail(link, hub, broken(error), events),
             }
         }
     }
@@ -269,6 +322,12 @@ impl LinkIo {
             return;
         }
         let error = error.with("broker", &link.target.label);
+        if let Some(tls) = &link.target.tls
+            && !self.is_up()
+        {
+            // A certificate that is not accepted may have been replaced.
+            tls.forget();
+        }
         let was_up = self.is_up();
         self.drop_stream(hub);
         self.addresses.clear();
@@ -333,6 +392,7 @@ impl LinkIo {
 
     fn drop_stream(&mut self, hub: &dyn Hub) {
         if let Some((mut stream, id)) = self.stream.take() {
+            stream.say_goodbye();
             // The callback is gone whatever the answer.
             let _ = hub.remove_source(&mut stream, id);
         }
@@ -351,6 +411,30 @@ impl Link {
         let mut events = Vec::new();
         work(&mut self.io(), self, &mut events);
         self.dispatch(hub, events);
+    }
+}
+
+/// What comes after a reply.
+enum Next {
+    /// The next one.
+    Go,
+    /// Another server: this one does not have the keys.
+    Elsewhere,
+}
+
+#[cold]
+fn is_cluster() -> Error {
+    let message = "the server is a node of a Redis Cluster, which spreads keys over its nodes; all keys of an application must \
+                   be on one: set the option `global_keyprefix` to a text with a hash tag, such as `{shop}:`";
+    Error::new(ErrorKind::InvalidArgument, message).with("option", "global_keyprefix")
+}
+
+/// The error of a socket that broke, which TLS may have broken for a reason.
+#[cold]
+fn broken(error: io::Error) -> Error {
+    match tls::refusal(&error) {
+        Some(refusal) => refusal,
+        None => lost("the connection broke").caused_by(error),
     }
 }
 

@@ -6,22 +6,32 @@
 //!                                   LinkOwner ◀── answers, in order ── Replies ◀── socket
 //! ```
 //!
-//! [`Pipeline`], [`Replies`], [`Handshake`] and [`Backoff`] know no socket and no clock; [`Link`] drives them.
+//! `Cluster` and `Sentinels` know where the server is, `Tls` how to talk to it in secret. [`Pipeline`], [`Replies`], [`Handshake`] and [`Backoff`] know no socket and no clock; [`Link`] drives them.
 
 mod address;
 mod backoff;
+mod cluster;
 pub(crate) mod command;
 mod fault;
+mod find;
 mod handshake;
+mod inquiry;
 mod link;
 mod link_io;
 mod pipeline;
 mod replies;
+mod sentinel;
 mod stream;
 mod target;
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(not(feature = "tls"))]
+#[path = "no_tls.rs"]
+mod tls;
 
 pub(crate) use backoff::Backoff;
-pub(crate) use fault::{refusal, unexpected};
+pub(crate) use cluster::Cluster;
+pub(crate) use fault::{is_misplaced, refusal, unexpected};
 pub(crate) use handshake::{Greeting, Handshake};
 pub(crate) use link::{Link, LinkOwner, Role, closed};
 pub(crate) use link_io::waiter_patience;

@@ -1,11 +1,12 @@
 //! Typed values out of a table of options. Options of a URL's query come as text, so text is read as what is wanted.
 
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use kombu_core::{FieldTable, Result, Value};
 
-use super::invalid;
+use super::names::invalid;
 
 /// A table of options to take values from; an absent or null option leaves the default.
 pub(super) struct Taker<'a>(pub(super) &'a FieldTable);
@@ -33,6 +34,21 @@ impl<'a> Taker<'a> {
         Ok(())
     }
 
+    /// Takes a text that no error may show.
+    pub(super) fn secret(&self, name: &str, into: &mut String) -> Result<()> {
+        if let Some(value) = self.value(name) {
+            *into = value.as_str().ok_or_else(|| invalid(name, "is no text"))?.to_owned();
+        }
+        Ok(())
+    }
+
+    /// Takes the name of a file or directory; empty text is none.
+    pub(super) fn path(&self, name: &str) -> Result<Option<PathBuf>> {
+        let mut text = None;
+        self.optional_text(name, &mut text)?;
+        Ok(text.map(PathBuf::from))
+    }
+
     /// Takes yes or no.
     pub(super) fn flag(&self, name: &str, into: &mut bool) -> Result<()> {
         *into = self.optional_flag(name)?.unwrap_or(*into);
@@ -50,7 +66,7 @@ impl<'a> Taker<'a> {
         if let Some(value) = self.value(name) {
             let seconds = self.float(name, value)?;
             if seconds < 0.0 {
-                return Err(invalid(name, "is negative"));
+                return Err(invalid(name, format_args!("is {seconds}, and must not be negative")));
             }
             *into = Duration::try_from_secs_f64(seconds)
                 .map_err(|_| invalid(name, is_not("a number of seconds", value)))?;
@@ -135,10 +151,16 @@ pub(super) fn flag(value: &Value) -> Option<bool> {
     }
 }
 
-fn is_not(wanted: &str, value: &Value) -> String {
+/// Says what a value is instead of what is wanted.
+pub(super) fn is_not(wanted: &str, value: &Value) -> String {
     match value.as_str() {
         Some(text) => format!("is `{text}` instead of {wanted}"),
-        None => format!("is {} instead of {wanted}", value.kind()),
+        None => match value {
+            Value::Bool(value) => format!("is {value} instead of {wanted}"),
+            Value::Int(value) => format!("is {value}, an int, instead of {wanted}"),
+            Value::Float(value) => format!("is {value}, a float, instead of {wanted}"),
+            _ => format!("is a {} instead of {wanted}", value.kind()),
+        },
     }
 }
 

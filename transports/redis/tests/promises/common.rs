@@ -51,9 +51,13 @@ impl Rig {
     /// Tries to connect.
     pub(crate) fn try_at(url: &str, options: FieldTable) -> Result<Self> {
         link();
-        let url: BrokerUrl = url.parse()?;
+        let mut alternates = BrokerUrl::parse_list(url)?;
+        let url = alternates.remove(0);
         let entry = registry::find(url.scheme())?;
-        let transport = (entry.make)(TransportConfig { url, options, clock: Arc::new(SystemClock) })?;
+        // As core does.
+        let mut options = options;
+        options.extend(url.query().iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        let transport = (entry.make)(TransportConfig { url, alternates, options, clock: Arc::new(SystemClock) })?;
         let handle = HubThreads.dedicated("test-hub")?.io();
         let (sender, registered) = reply::channel();
         let registering = Arc::clone(&transport);

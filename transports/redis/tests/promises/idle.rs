@@ -67,6 +67,7 @@ fn the_hub_sleeps_while_a_consumer_is_idle() {
     let hub = MioHub::new().unwrap();
     let config = TransportConfig {
         url: server.url().parse().unwrap(),
+        alternates: Vec::new(),
         options: options([("polling_interval", 60)]),
         clock: Arc::new(SystemClock),
     };

@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on stops")]
 
 mod close_gives_back;
+mod cluster;
 mod common;
 mod cost;
+mod doors;
 mod errors_are_clean;
 mod fairness;
 mod fanout;
@@ -15,4 +17,6 @@ mod priorities;
 mod publish_and_consume;
 mod reconnect;
 mod requeue_and_restore;
+mod sentinel;
 mod sweep;
+mod tls;

@@ -42,7 +42,7 @@ fn options(entry: &Json) -> RedisOptions {
     };
     let options = options.as_map().unwrap().clone();
     let clock: std::sync::Arc<dyn Clock> = std::sync::Arc::new(SystemClock);
-    RedisOptions::new(&TransportConfig { url, options, clock }).unwrap()
+    RedisOptions::new(&TransportConfig { url, alternates: Vec::new(), options, clock }).unwrap()
 }
 
 fn text(json: &Json) -> &str {

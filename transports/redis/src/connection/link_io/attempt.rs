@@ -4,11 +4,11 @@ use std::io;
 use std::sync::Arc;
 
 use kombu_core::hub::{Hub, Progress, Readiness};
-use kombu_core::{Error, ErrorKind};
+use kombu_core::{Error, ErrorKind, Recovery};
 use mio::Interest;
 
 use super::{Event, LinkIo, Phase, unreachable};
-use crate::connection::address;
+use crate::connection::find::{self, Candidate};
 use crate::connection::link::Link;
 use crate::connection::stream::Stream;
 use crate::options::Address;
@@ -33,28 +33,29 @@ impl LinkIo {
                 });
             }),
         )));
-        match &link.target.address {
-            Address::Unix(path) => match Stream::connect_unix(path) {
+        self.redirections = 0;
+        if let Address::Unix(path) = &link.target.address {
+            return match Stream::connect_unix(path) {
                 Ok(stream) => self.adopt(link, hub, stream, events),
                 Err(error) => self.fail(link, hub, unreachable(&error), events),
-            },
-            Address::Tcp { host, port } => match address::literal(host, *port) {
-                Some(found) => {
-                    self.addresses = found.into();
-                    self.try_next_address(link, hub, events);
-                }
-                None => self.resolve(link, hub, host.clone(), *port, events),
-            },
+            };
         }
+        self.search(link, hub, events);
     }
 
-    fn resolve(&mut self, link: &Arc<Link>, hub: &dyn Hub, host: String, port: u16, events: &mut Vec<Event>) {
+    /// Tries the addresses there are now.
+    fn search(&mut self, link: &Arc<Link>, hub: &dyn Hub, events: &mut Vec<Event>) {
+        if let Some(found) = find::at_once(&link.target) {
+            self.addresses = found.into();
+            return self.try_next_address(link, hub, events);
+        }
         self.phase = Phase::Resolving;
         let attempt = self.attempt;
         let weak = Arc::downgrade(link);
         let handle = link.handle.clone();
+        let target = Arc::clone(&link.target);
         let lookup = move || {
-            let found = address::resolve(&host, port);
+            let found = find::find(&target, target.connect_timeout);
             handle.call_soon(move |hub| {
                 let Some(link) = weak.upgrade() else { return };
                 link.in_io(hub, |io, link, events| {
@@ -71,15 +72,33 @@ impl LinkIo {
                 });
             });
         };
-        if let Err(error) = std::thread::Builder::new().name("kombu-redis-dns".into()).spawn(lookup) {
+        if let Err(error) = std::thread::Builder::new().name("kombu-redis-find".into()).spawn(lookup) {
             self.fail(link, hub, unreachable(&error), events);
         }
     }
 
+    /// Goes on to the node that has the keys, as part of the same attempt.
+    pub(super) fn go_elsewhere(&mut self, link: &Arc<Link>, hub: &dyn Hub, events: &mut Vec<Event>) {
+        self.drop_stream(hub);
+        self.addresses.clear();
+        self.raw.clear();
+        self.redirections += 1;
+        if self.redirections > MAX_REDIRECTIONS {
+            let error = Error::new(ErrorKind::ConnectionLost, "the nodes of the cluster send from one to the other");
+            return self.fail(link, hub, error.recoverable_by(Recovery::Reconnect), events);
+        }
+        self.search(link, hub, events);
+    }
+
     pub(super) fn try_next_address(&mut self, link: &Arc<Link>, hub: &dyn Hub, events: &mut Vec<Event>) {
         let mut last = None;
-        while let Some(addr) = self.addresses.pop_front() {
-            match Stream::connect_tcp(addr) {
+        while let Some(Candidate { host, addr }) = self.addresses.pop_front() {
+            let session = match link.target.tls.as_ref().map(|tls| tls.session(&host)).transpose() {
+                Ok(session) => session,
+                Err(error) => return self.fail(link, hub, error, events),
+            };
+            self.host = host;
+            match Stream::connect_tcp(addr, session) {
                 Ok(stream) => return self.adopt(link, hub, stream, events),
                 Err(error) => last = Some(error),
             }
@@ -110,3 +129,6 @@ impl LinkIo {
         }
     }
 }
+
+/// How often one attempt follows the word of a node about where the keys are.
+const MAX_REDIRECTIONS: u32 = 5;

@@ -1,0 +1,151 @@
+//! On a Redis Cluster all keys of an application are on one node, wherever that is.
+
+use kombu_brokers::{PATIENCE, RedisCluster, eventually};
+use kombu_core::{Confirmation, ErrorKind, ExchangeKind};
+
+use crate::common::{Rig, block_on, bodies, options};
+
+const PREFIX: &str = "{shop}:";
+
+fn connect(cluster: &RedisCluster, node: usize) -> Rig {
+    let url = format!("redis://{}/0", cluster.node(node).addr());
+    Rig::try_at(&url, options([("global_keyprefix", PREFIX)])).unwrap()
+}
+
+/// Returns a node that does not serve our keys.
+fn elsewhere(cluster: &RedisCluster) -> usize {
+    (0..3).find(|node| *node != cluster.owner(PREFIX)).unwrap()
+}
+
+#[test]
+fn messages_pass_whichever_node_the_url_names() {
+    let cluster = RedisCluster::start(3, 0);
+    let owner = cluster.owner(PREFIX);
+    for node in 0..3 {
+        let rig = connect(&cluster, node);
+        let channel = rig.channel();
+        channel.exchange("events", ExchangeKind::Topic);
+        channel.queue("q");
+        channel.bind("q", "events", "a.#");
+        let inbox = channel.consume("q");
+        assert_eq!(channel.publish("events", "a.b", "topic"), Some(1));
+        assert_eq!(channel.publish("", "q", "plain"), Some(1));
+        let deliveries = inbox.take(2);
+        assert_eq!(bodies(&deliveries), ["topic", "plain"]);
+        channel.ack(deliveries[0].tag).unwrap();
+        channel.settle(channel.channel.basic_reject(deliveries[1].tag, true)).unwrap();
+        let again = inbox.take(1);
+        assert!(again[0].redelivered);
+        channel.ack(again[0].tag).unwrap();
+        channel.exchange("news", ExchangeKind::Fanout);
+        channel.queue("listener");
+        channel.bind("listener", "news", "");
+        let listening = channel.consume("listener");
+        assert_eq!(channel.publish("news", "", "to all"), Some(1));
+        assert_eq!(bodies(&listening.take(1)), ["to all"]);
+        rig.close().unwrap();
+    }
+    for node in 0..3 {
+        let keys = cluster.node(node).keys();
+        assert!(keys.iter().all(|key| key.starts_with(PREFIX)), "{keys:?}");
+        assert!(node == owner || keys.is_empty(), "{keys:?}");
+    }
+}
+
+#[test]
+fn keys_that_would_be_spread_are_refused() {
+    let cluster = RedisCluster::start(3, 0);
+    for prefix in ["", "shop:", "{}shop:"] {
+        let url = format!("redis://{}/0", cluster.node(0).addr());
+        let Err(error) = Rig::try_at(&url, options([("global_keyprefix", prefix)])) else {
+            panic!("{prefix:?} will do")
+        };
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+        assert_eq!(error.context("option"), Some("global_keyprefix"));
+        assert!(error.to_string().contains("hash tag"), "{error}");
+    }
+    let url = format!("redis://{}/1", cluster.node(0).addr());
+    let Err(error) = Rig::try_at(&url, options([("global_keyprefix", PREFIX)])) else {
+        panic!("a cluster has database 1")
+    };
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+}
+
+#[test]
+fn a_single_server_takes_a_hash_tag_too() {
+    let server = kombu_brokers::RedisServer::start();
+    let rig = Rig::with(&server, options([("global_keyprefix", PREFIX)]));
+    assert_eq!(rig.channel().publish("", "q", "x"), Some(1));
+    assert_eq!(server.keys(), ["{shop}:q"]);
+}
+
+#[test]
+fn a_replica_takes_over_and_everything_goes_on() {
+    let mut cluster = RedisCluster::start(3, 1);
+    let owner = cluster.owner(PREFIX);
+    let rig = connect(&cluster, elsewhere(&cluster));
+    let channel = rig.channel();
+    let inbox = channel.consume("q");
+    channel.publish("", "q", "before");
+    let before = inbox.take(1);
+    channel.publish("", "waiting", "kept");
+    assert_eq!(cluster.node(owner).command(&["WAIT", "1", "10000"]).int(), 1);
+    cluster.node_mut(owner).kill();
+    let sent: Vec<_> = (0..50).map(|number| channel.send("", "q", format!("{number}"))).collect();
+    for confirm in sent {
+        assert!(matches!(block_on(confirm).unwrap(), Confirmation::Confirmed { queues: Some(1) }));
+    }
+    channel.ack(before[0].tag).unwrap();
+    let mut seen = std::collections::BTreeSet::new();
+    while seen.len() < 50 {
+        for delivery in inbox.take(1) {
+            seen.extend(bodies(std::slice::from_ref(&delivery)));
+            channel.ack(delivery.tag).unwrap();
+        }
+    }
+    assert_eq!(seen, (0..50).map(|number| number.to_string()).collect());
+    let kept = channel.get("waiting").unwrap();
+    assert_eq!(bodies(std::slice::from_ref(&kept)), ["kept"]);
+    assert_eq!(cluster.owner(PREFIX), owner + 3, "its replica has it now");
+}
+
+#[test]
+fn a_slot_that_is_moved_is_followed() {
+    let cluster = RedisCluster::start(3, 0);
+    let from = cluster.owner(PREFIX);
+    let to = elsewhere(&cluster);
+    let rig = connect(&cluster, from);
+    let channel = rig.channel();
+    let inbox = channel.consume("q");
+    channel.publish("", "q", "before");
+    assert_eq!(bodies(&inbox.take(1)), ["before"]);
+    channel.publish("", "waiting", "kept");
+    let id = |node: usize| cluster.node(node).command(&["CLUSTER", "MYID"]).text().to_owned();
+    let slot = cluster.node(0).command(&["CLUSTER", "KEYSLOT", PREFIX]).int().to_string();
+    cluster.node(to).command(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &id(from)]);
+    cluster.node(from).command(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &id(to)]);
+    // Under way while the slot is in two places: what is sent to the one is answered ASK or TRYAGAIN, and waits.
+    let sent: Vec<_> = (0..20).map(|number| channel.send("", "q", format!("{number}"))).collect();
+    let port = cluster.node(to).port().to_string();
+    let mut moved = || {
+        let keys = cluster.node(from).keys();
+        for key in &keys {
+            cluster.node(from).command(&["MIGRATE", "127.0.0.1", &port, key, "0", "10000"]);
+        }
+        keys.is_empty()
+    };
+    assert!(eventually(PATIENCE, &mut moved));
+    for node in [to, from] {
+        cluster.node(node).command(&["CLUSTER", "SETSLOT", &slot, "NODE", &id(to)]);
+    }
+    for confirm in sent {
+        assert!(matches!(block_on(confirm).unwrap(), Confirmation::Confirmed { queues: Some(1) }));
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    while seen.len() < 20 {
+        seen.extend(bodies(&inbox.take(1)));
+    }
+    assert_eq!(seen, (0..20).map(|number| number.to_string()).collect());
+    assert_eq!(bodies(&[channel.get("waiting").unwrap()]), ["kept"]);
+    assert_eq!(cluster.owner(PREFIX), to);
+}

@@ -1,0 +1,165 @@
+//! Sentinels say where the master is, before and after a failover.
+
+use kombu_brokers::{PATIENCE, RedisServer, eventually};
+use kombu_core::{Confirmation, Error, ErrorKind, FieldTable, Value};
+
+use crate::common::{Rig, block_on, bodies, options};
+
+/// A master, its replica, and three sentinels.
+struct Watched {
+    servers: Vec<RedisServer>,
+    sentinels: Vec<RedisServer>,
+}
+
+const NAME: &str = "orders";
+
+impl Watched {
+    fn start() -> Self {
+        let master = RedisServer::options().appendonly().start();
+        // A failover has not to wait until the new master writes for the first time.
+        let replica = RedisServer::options().appendonly().replica_of(master.addr()).start();
+        let sentinel = || RedisServer::options().sentinel(NAME, master.addr(), 2).start();
+        let sentinels: Vec<RedisServer> = (0..3).map(|_| sentinel()).collect();
+        let watched = Watched { servers: vec![master, replica], sentinels };
+        let knows = |sentinel: &RedisServer| {
+            let facts = sentinel.command(&["SENTINEL", "MASTER", NAME]);
+            let facts = facts.texts();
+            let fact = |name: &str| facts.iter().position(|fact| *fact == name).map(|at| facts[at + 1]);
+            fact("num-other-sentinels") == Some("2") && fact("num-slaves") == Some("1")
+        };
+        let ready = eventually(PATIENCE, || watched.sentinels.iter().all(knows));
+        assert!(ready, "{}", watched.sentinels[0].log());
+        let linked = || watched.servers[1].command(&["INFO", "replication"]).text().contains("master_link_status:up");
+        assert!(eventually(PATIENCE, linked));
+        watched
+    }
+
+    fn url(&self) -> String {
+        let urls: Vec<String> = self.sentinels.iter().map(|one| format!("sentinel://{}", one.addr())).collect();
+        format!("{}/0", urls.join(";"))
+    }
+
+    fn connect(&self, more: FieldTable) -> Result<Rig, Error> {
+        let mut table = options([("master_name", NAME)]);
+        table.extend(more);
+        Rig::try_at(&self.url(), table)
+    }
+}
+
+#[test]
+fn consumers_and_publishers_move_to_the_new_master_and_confirmed_messages_with_them() {
+    let mut watched = Watched::start();
+    let rig = watched.connect(FieldTable::new()).unwrap();
+    let channel = rig.channel();
+    let inbox = channel.consume("q");
+    channel.publish("", "q", "before");
+    let before = inbox.take(1);
+    assert_eq!(bodies(&before), ["before"]);
+    channel.publish("", "waiting", "kept");
+    // What the master confirmed and its replica has is what a failover keeps.
+    assert_eq!(watched.servers[0].command(&["WAIT", "1", "10000"]).int(), 1);
+    watched.servers[0].kill();
+    // Each waits for the new master by itself, none is asked for twice.
+    let sent: Vec<_> = (0..50).map(|number| channel.send("", "q", format!("{number}"))).collect();
+    for confirm in sent {
+        assert!(matches!(block_on(confirm).unwrap(), Confirmation::Confirmed { queues: Some(1) }));
+    }
+    channel.ack(before[0].tag).unwrap();
+    let mut seen = std::collections::BTreeSet::new();
+    while seen.len() < 50 {
+        for delivery in inbox.take(1) {
+            seen.extend(bodies(std::slice::from_ref(&delivery)));
+            channel.ack(delivery.tag).unwrap();
+        }
+    }
+    assert_eq!(seen, (0..50).map(|number| number.to_string()).collect());
+    let kept = channel.get("waiting").unwrap();
+    assert_eq!(bodies(std::slice::from_ref(&kept)), ["kept"]);
+    channel.ack(kept.tag).unwrap();
+    // The connection kept for the test's eyes was ended with all others.
+    let mut client = watched.servers[1].client();
+    assert!(client.command(&["INFO", "replication"]).text().contains("role:master"));
+    assert_eq!(client.command(&["HLEN", "unacked"]).int(), 0);
+}
+
+#[test]
+fn a_master_that_becomes_a_replica_is_left() {
+    let watched = Watched::start();
+    let rig = watched.connect(FieldTable::new()).unwrap();
+    let channel = rig.channel();
+    let inbox = channel.consume("q");
+    channel.publish("", "q", "before");
+    assert_eq!(bodies(&inbox.take(1)), ["before"]);
+    watched.sentinels[0].command(&["SENTINEL", "FAILOVER", NAME]);
+    let sent: Vec<_> = (0..20).map(|number| channel.send("", "q", format!("{number}"))).collect();
+    for confirm in sent {
+        assert!(matches!(block_on(confirm).unwrap(), Confirmation::Confirmed { queues: Some(1) }));
+    }
+    let says = |server: &RedisServer, what: &[&str], word: &str| server.client().command(what).text().contains(word);
+    assert!(eventually(PATIENCE, || says(&watched.servers[1], &["INFO", "replication"], "role:master")));
+    channel.publish("", "q", "after");
+    assert!(eventually(PATIENCE, || inbox.len() > 0));
+    assert!(eventually(PATIENCE, || says(&watched.servers[1], &["CLIENT", "LIST"], "cmd=brpop")));
+}
+
+#[test]
+fn a_read_only_answer_leads_to_the_new_master() {
+    let watched = Watched::start();
+    let rig = watched.connect(FieldTable::new()).unwrap();
+    let channel = rig.channel();
+    channel.publish("", "q", "before");
+    assert_eq!(watched.servers[0].command(&["WAIT", "1", "10000"]).int(), 1);
+    for sentinel in &watched.sentinels {
+        sentinel.command(&["SENTINEL", "REMOVE", NAME]);
+    }
+    // By hand, so that no sentinel ends connections and the servers' answers are all there is.
+    let (ip, port) = ("127.0.0.1", watched.servers[1].port().to_string());
+    watched.servers[1].command(&["REPLICAOF", "NO", "ONE"]);
+    watched.servers[0].command(&["REPLICAOF", ip, &port]);
+    for sentinel in &watched.sentinels {
+        sentinel.command(&["SENTINEL", "MONITOR", NAME, ip, &port, "2"]);
+    }
+    assert_eq!(channel.publish("", "q", "after"), Some(1));
+    assert_eq!(watched.servers[1].command(&["LLEN", "q"]).int(), 2);
+}
+
+#[test]
+fn what_the_sentinels_say_is_said_when_they_cannot_help() {
+    let watched = Watched::start();
+    let failure = |more: FieldTable| {
+        let Err(error) = watched.connect(more) else { panic!("there is such a master") };
+        error
+    };
+    let error = failure(options([("master_name", "other")]));
+    assert_eq!(error.kind(), ErrorKind::ConnectionLost);
+    assert!(error.to_string().contains("no master of that name"), "{error}");
+    let error = failure(options([("min_other_sentinels", 3)]));
+    assert!(error.to_string().contains("`min_other_sentinels` is 3"), "{error}");
+    let rig = watched.connect(options([("min_other_sentinels", 2)])).unwrap();
+    rig.channel().publish("", "q", "x");
+}
+
+#[test]
+fn sentinels_have_passwords_of_their_own() {
+    let master = RedisServer::options().requirepass("masters").start();
+    let sentinel = RedisServer::options().sentinel(NAME, master.addr(), 1).start();
+    sentinel.command(&["SENTINEL", "SET", NAME, "auth-pass", "masters"]);
+    sentinel.command(&["ACL", "SETUSER", "asker", "on", ">sentinels", "~*", "&*", "+@all"]);
+    sentinel.command(&["ACL", "SETUSER", "default", "off"]);
+    let url = format!("sentinel://:masters@{}/0", sentinel.addr());
+    let table = |password: &str| {
+        let kwargs = options([("username", "asker"), ("password", password)]);
+        FieldTable::from([("master_name", Value::from(NAME)), ("sentinel_kwargs", Value::Map(kwargs))])
+    };
+    let Err(error) = Rig::try_at(&url, table("hush")) else { panic!("any password will do") };
+    assert_eq!(error.kind(), ErrorKind::AccessRefused, "{error}");
+    assert!(!format!("{error} {error:?}").contains("hush"), "{error:?}");
+    assert_eq!(Rig::try_at(&url, table("sentinels")).unwrap().channel().publish("", "q", "x"), Some(1));
+}
+
+#[test]
+fn a_sentinel_that_is_away_is_passed_over() {
+    let mut watched = Watched::start();
+    watched.sentinels[0].kill();
+    watched.connect(FieldTable::new()).unwrap().channel().publish("", "q", "x");
+}
