@@ -13,6 +13,9 @@ use std::process::{Child, Command, Stdio};
 /// process dies in whatever way, the pipe closes and the guard kills the whole group, itself included. The guard is a
 /// member of that group for as long as it waits, so the group's number cannot be given to anybody else in the meantime.
 ///
+/// What is worth nothing without the program can go with it: a folder given to [`spawn_in`](Leash::spawn_in) is removed by
+/// the guard once the program is gone, also when nobody is left to drop its `TempDir`.
+///
 /// The pipe travels as the child's descriptor 2, the only spare one that `std` can hand over without `unsafe`; `sh` moves
 /// it away and points descriptor 2 at the log file before the program starts.
 #[derive(Debug)]
@@ -29,10 +32,21 @@ impl Leash {
         log: &Path,
         prepare: impl FnOnce(&mut Command),
     ) -> io::Result<(Child, Leash)> {
+        Self::spawn_in(Path::new(""), program, arguments, log, prepare)
+    }
+
+    /// As [`spawn`](Leash::spawn), with a folder to remove at the end.
+    pub(crate) fn spawn_in(
+        folder: &Path,
+        program: &Path,
+        arguments: &[OsString],
+        log: &Path,
+        prepare: impl FnOnce(&mut Command),
+    ) -> io::Result<(Child, Leash)> {
         let (reader, writer) = io::pipe()?;
         let mut command = Command::new("sh");
         prepare(&mut command);
-        command.arg("-c").arg(GUARD_THEN_EXEC).arg(log).arg(program).args(arguments);
+        command.arg("-c").arg(GUARD_THEN_EXEC).arg(log).arg(folder).arg(program).args(arguments);
         command.stderr(Stdio::from(reader)).process_group(0);
         let child = command.spawn()?;
         Ok((child, Leash { _pipe: writer }))
@@ -49,9 +63,24 @@ pub(crate) fn signal(pid: u32, name: &str) -> io::Result<()> {
 }
 
 // The guard runs in the background of a subshell that ends at once: it is nobody's child, so a program that waits for its
-// own children never meets it. Its output is closed, so the program's end is the end of the program's output.
+// own children never meets it. Its output is closed, so the program's end is the end of the program's output. The group of
+// which it is the last member keeps the program's number from being given to another process, so `$$` may be killed by it. A
+// dying program may still write; the removal is tried again until it holds, for a few seconds.
 const GUARD_THEN_EXEC: &str = r#"
 exec 3<&2 2>>"$0"
-( { read -r _; kill -s KILL -- -$$; } <&3 3<&- >/dev/null 2>&1 & )
+folder=$1
+shift
+( {
+    read -r _
+    if [ -n "$folder" ]; then
+        kill -s KILL $$
+        for _ in 1 2 3 4 5 6 7 8 9 10; do
+            rm -rf "$folder"
+            [ -e "$folder" ] || break
+            sleep 0.3
+        done
+    fi
+    kill -s KILL -- -$$
+} <&3 3<&- >/dev/null 2>&1 & )
 exec "$@" 3<&-
 "#;

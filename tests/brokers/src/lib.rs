@@ -11,13 +11,15 @@
 //! | [`CertificateAuthority`], [`Identity`] | certificates made for one test |
 //! | [`RedisClient`], [`Reply`] | the smallest Redis client, to look at keys with other eyes than the code under test |
 //! | [`Monitor`] | every command a server gets, as `MONITOR` shows them |
+//! | [`RabbitServer`], [`RabbitVhost`] | a real RabbitMQ node: users, alarms, TLS; stop, kill and restart it; one virtual host per test |
+//! | [`CertificateAuthority`], [`Identity`] | certificates for servers and clients, made when they are needed |
 //! | [`FaultProxy`] | a TCP proxy that cuts, stalls, delays, trickles and refuses |
 //! | [`PythonKombu`], [`PythonProcess`] | Python Kombu 5.7 and Celery 5.7 in a virtual environment, and conversations with it |
 //! | [`ChildProcess`] | any program, with line-by-line conversation, `kill -9`, pause and resume |
 //! | [`free_port`], [`ReservedPort`] | loopback ports that parallel tests never share |
 //! | [`PATIENCE`], [`eventually`] | how long to wait for what must happen |
 //!
-//! A broken setup (no `redis-server`, no `python3`) stops the test with a panic that says what to install. Functions named
+//! A broken setup (no `redis-server`, `rabbitmq-server` or `python3`) stops the test with a panic that says what to install. Functions named
 //! `try_…` return the [`SetupError`] instead.
 //!
 //! # Example
@@ -47,6 +49,7 @@
 mod certificate;
 mod child_command;
 mod child_process;
+mod erlang;
 mod fault;
 mod fault_proxy;
 mod leash;
@@ -57,6 +60,10 @@ mod port;
 mod program;
 mod python_kombu;
 mod python_process;
+mod rabbit_node;
+mod rabbit_options;
+mod rabbit_server;
+mod rabbit_vhost;
 mod redis_client;
 mod redis_cluster;
 mod redis_options;
@@ -75,6 +82,9 @@ pub use patience::{PATIENCE, eventually};
 pub use port::{ReservedPort, free_port};
 pub use python_kombu::{Output, PythonKombu, Script};
 pub use python_process::PythonProcess;
+pub use rabbit_options::RabbitOptions;
+pub use rabbit_server::RabbitServer;
+pub use rabbit_vhost::RabbitVhost;
 pub use redis_client::RedisClient;
 pub use redis_cluster::RedisCluster;
 pub use redis_options::RedisOptions;
