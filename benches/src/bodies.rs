@@ -13,6 +13,9 @@ pub struct Bodies(Vec<Body>);
 /// How many different bodies there are; message number `n` has body `n % BODIES`.
 pub const BODIES: usize = 256;
 
+const JSON: ShortStr = ShortStr::from_static("application/json");
+const UTF_8: ShortStr = ShortStr::from_static("utf-8");
+
 /// The number in the first body; all numbers have as many digits.
 const FIRST: usize = 1_000_000;
 
@@ -31,7 +34,7 @@ impl Bodies {
         let start = format!("{{\"id\": {}, \"text\": \"", FIRST + number);
         let text = format!("{start}{}\"}}", "kombu ".repeat(length).split_at(length - start.len() - 2).0);
         assert_eq!(text.len(), length);
-        Body::new(ShortStr::from_static("application/json"), ShortStr::from_static("utf-8"), text)
+        Body::new(JSON, UTF_8, text)
     }
 
     /// Returns the body of message number `index`.
@@ -41,8 +44,7 @@ impl Bodies {
 
     /// Returns the body of message number `index` in memory of its own, as a publisher has it that has just written it.
     pub fn copy_at(&self, index: u64) -> Body {
-        let Body { content_type, content_encoding, bytes } = self.at(index);
-        Body::new(content_type, content_encoding, Bytes::copy_from_slice(&bytes))
+        Body::new(JSON, UTF_8, Bytes::copy_from_slice(self.bytes_at(index)))
     }
 
     /// Returns the bytes of message number `index`.

@@ -111,7 +111,7 @@ fn json_body(count: u64) {
         let body = Json(&order).into_body().unwrap();
         let accept = kombu::AcceptList::default();
         let read: Order =
-            decode_as(&body.bytes, Some(&body.content_type), Some(&body.content_encoding), &accept).unwrap();
+            decode_as(&body.bytes, Some(body.content_type()), Some(body.content_encoding()), &accept).unwrap();
         assert_eq!(read.id, id);
         black_box((read.customer, read.items, read.total));
     }

@@ -33,6 +33,17 @@ pub struct Delivery {
     pub envelope: Arc<Envelope>,
 }
 
+/// What a sink says of a delivery that was [`put`](DeliverySink::put).
+#[derive(Debug)]
+pub enum Put {
+    /// It is in, behind others that the application was told of.
+    In,
+    /// It is in, and [`DeliverySink::wake`] is to be called as soon as no lock is held.
+    Wake,
+    /// It is not in.
+    Refused(Delivery),
+}
+
 /// Where a transport hands in the deliveries of one consumer; core implements it.
 ///
 /// May be called from any thread, and by the transport while it dispatches, but never with a lock held that `basic_ack`,
@@ -47,6 +58,16 @@ pub trait DeliverySink: Send + Sync {
             self.deliver(delivery);
         }
     }
+
+    /// Takes a delivery while the caller holds locks: the quick way, in which the order of deliveries is that of the caller's lock.
+    /// Never blocks, and calls and drops nothing foreign. A sink that cannot do so refuses, by default always; the delivery is then
+    /// [delivered](DeliverySink::deliver) when no lock is held.
+    fn put(&self, delivery: Delivery) -> Put {
+        Put::Refused(delivery)
+    }
+
+    /// Tells the application of what was [`put`](DeliverySink::put). Called with no lock held, once for each [`Put::Wake`].
+    fn wake(&self) {}
 
     /// Learns that the broker ended this consumer (queue deleted, channel lost); no delivery follows.
     fn cancelled(&self, reason: Error);

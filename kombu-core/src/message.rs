@@ -22,6 +22,7 @@ use crate::properties::Properties;
 use crate::serialization::{self, AcceptList};
 use crate::settling::Settling;
 use crate::short_str::ShortStr;
+use crate::spare;
 
 /// A message delivered to this program, which owes the broker one answer: [`ack`](Message::ack), [`reject`](Message::reject) or
 /// [`requeue`](Message::requeue).
@@ -274,9 +275,14 @@ impl Message {
 
     #[inline]
     fn settle(mut self, how: impl FnOnce(&HeldChannel, DeliveryTag) -> Settled) -> Settling {
-        match self.origin.take() {
-            Some(origin) if !origin.no_ack => Settling::new(how(&origin.channel, self.delivery.tag), Some(origin)),
-            _ => Settling::new(Settled::ready(Ok(())), None),
+        let Some(origin) = self.origin.take().filter(|origin| !origin.no_ack) else { return Settling::ready(Ok(())) };
+        let mut answer = how(&origin.channel, self.delivery.tag);
+        match answer.take_now() {
+            Some(result) => {
+                spare::give(origin);
+                Settling::ready(result)
+            }
+            None => Settling::new(answer, origin),
         }
     }
 }

@@ -42,9 +42,9 @@ pub struct Properties {
     pub priority: Option<u8>,
 }
 
-/// Content type and encoding: one of the usual pairs, or whatever [`RareProperties`] say.
+/// Content type and encoding: one of the usual pairs, or one that is written out elsewhere, such as in [`RareProperties`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Content {
+pub(crate) enum Content {
     #[default]
     Rare,
     Json,
@@ -59,7 +59,16 @@ impl Content {
         (Content::Data, "application/data", "binary"),
     ];
 
-    fn usual(self) -> Option<(&'static str, &'static str)> {
+    /// Returns the name of a pair that is usual.
+    #[inline]
+    pub(crate) fn of(content_type: &str, content_encoding: &str) -> Self {
+        let usual =
+            Self::USUAL.iter().find(|(_, kind, encoding)| (content_type, content_encoding) == (*kind, *encoding));
+        usual.map_or(Content::Rare, |(content, ..)| *content)
+    }
+
+    /// Returns the pair, if it is usual.
+    pub(crate) fn usual(self) -> Option<(&'static str, &'static str)> {
         Self::USUAL.iter().find(|(content, ..)| *content == self).map(|(_, kind, encoding)| (*kind, *encoding))
     }
 }
@@ -108,6 +117,18 @@ macro_rules! text_properties {
 }
 
 impl Properties {
+    /// Returns the properties that a publish starts with: a usual pair of content type and encoding, or the one written out.
+    #[inline]
+    pub(crate) fn of_publish(content: Content, written_out: Option<Box<(ShortStr, ShortStr)>>) -> Self {
+        let mut properties =
+            Properties { rare: None, content, delivery_mode: DeliveryMode::Persistent, priority: Some(0) };
+        if let Some(names) = written_out {
+            let (content_type, content_encoding) = *names;
+            properties.set_content(Some(content_type), Some(content_encoding));
+        }
+        properties
+    }
+
     text_properties! {
         /// Returns the name of the request this reply belongs to.
         correlation_id, set_correlation_id;
@@ -144,9 +165,10 @@ impl Properties {
     /// Sets content type and encoding.
     #[inline]
     pub fn set_content(&mut self, content_type: Option<ShortStr>, content_encoding: Option<ShortStr>) {
-        let pair = (content_type.as_deref(), content_encoding.as_deref());
-        let usual = Content::USUAL.iter().find(|(_, kind, encoding)| pair == (Some(kind), Some(encoding)));
-        self.content = usual.map_or(Content::Rare, |(content, ..)| *content);
+        self.content = match (&content_type, &content_encoding) {
+            (Some(content_type), Some(content_encoding)) => Content::of(content_type, content_encoding),
+            _ => Content::Rare,
+        };
         if self.content == Content::Rare && (content_type.is_some() || content_encoding.is_some()) {
             let rare = self.rare_mut();
             (rare.content_type, rare.content_encoding) = (content_type, content_encoding);

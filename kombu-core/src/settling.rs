@@ -21,15 +21,22 @@ use crate::pending::Pending;
 pub struct Settling(State);
 
 enum State {
-    /// Nobody has asked for it yet; the origin is `None` where there is nothing to wait for.
-    Asked(Settled, Option<Arc<Origin>>),
+    /// The answer is there.
+    Ready(Result<()>),
+    /// Nobody has asked for it yet.
+    Asked(Settled, Arc<Origin>),
     Pending(Pending<()>),
 }
 
 impl Settling {
     #[inline]
-    pub(crate) fn new(answer: Settled, origin: Option<Arc<Origin>>) -> Self {
+    pub(crate) fn new(answer: Settled, origin: Arc<Origin>) -> Self {
         Settling(State::Asked(answer, origin))
+    }
+
+    #[inline]
+    pub(crate) fn ready(result: Result<()>) -> Self {
+        Settling(State::Ready(result))
     }
 
     /// Blocks this thread until the broker has taken it; see [`Pending::wait`].
@@ -39,18 +46,16 @@ impl Settling {
     /// `LeaseLost` or `ChannelGone` when the broker may deliver the message again, `Timeout`, `Closed`.
     pub fn wait(self) -> Result<()> {
         match self.0 {
-            State::Asked(answer, origin) => pending(answer, origin).wait(),
+            State::Ready(result) => result,
+            State::Asked(answer, origin) => pending(answer, &origin).wait(),
             State::Pending(pending) => pending.wait(),
         }
     }
 }
 
 /// Gives the answer a deadline.
-fn pending(mut answer: Settled, origin: Option<Arc<Origin>>) -> Pending<()> {
-    if let Some(result) = answer.take_now() {
-        return Pending::ready(result);
-    }
-    let Some(inner) = origin.and_then(|origin| origin.inner.upgrade()) else {
+fn pending(answer: Settled, origin: &Origin) -> Pending<()> {
+    let Some(inner) = origin.inner.upgrade() else {
         return Pending::ready(Err(closed().during("basic.ack")));
     };
     match inner.terms("basic.ack", inner.options.operation_timeout) {
@@ -63,13 +68,17 @@ impl Future for Settling {
     type Output = Result<()>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        if let State::Asked(answer, origin) = &mut self.0 {
-            let answer = std::mem::replace(answer, Settled::ready(Ok(())));
-            self.0 = State::Pending(pending(answer, origin.take()));
+        if !matches!(self.0, State::Pending(_)) {
+            let asked = std::mem::replace(&mut self.0, State::Ready(Ok(())));
+            self.0 = State::Pending(match asked {
+                State::Ready(result) => Pending::ready(result),
+                State::Asked(answer, origin) => pending(answer, &origin),
+                State::Pending(pending) => pending,
+            });
         }
         match &mut self.0 {
             State::Pending(pending) => Pin::new(pending).poll(cx),
-            State::Asked(..) => unreachable!("made pending on the lines above"),
+            State::Ready(_) | State::Asked(..) => unreachable!("made pending on the lines above"),
         }
     }
 }

@@ -67,7 +67,7 @@ fn random_values_survive_msgpack_and_yaml() {
         for round in 0..2_000 {
             let value = random.common_value(4);
             let body = encode(&value, Some(name)).unwrap();
-            let decoded = decode(&body.bytes, Some(&body.content_type), Some(&body.content_encoding), &accept);
+            let decoded = decode(&body.bytes, Some(body.content_type()), Some(body.content_encoding()), &accept);
             assert_eq!(decoded.unwrap(), value, "{round} {:?}", body.bytes);
         }
     }

@@ -7,7 +7,7 @@ use kombu_core::serialization::{self, AcceptList, Body, Codec, IntoBody, decode,
 use kombu_core::{ErrorKind, Json, Msgpack, Raw, Result, Text, Value, Yaml};
 
 fn named(body: &Body) -> (&str, &str, &[u8]) {
-    (&body.content_type, &body.content_encoding, &body.bytes)
+    (body.content_type(), body.content_encoding(), &body.bytes)
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn what_is_not_compiled_in_names_its_feature() {
         if present {
             let accept = AcceptList::new([name]).unwrap();
             let body = body.unwrap();
-            let value = decode(&body.bytes, Some(&body.content_type), Some(&body.content_encoding), &accept);
+            let value = decode(&body.bytes, Some(body.content_type()), Some(body.content_encoding()), &accept);
             assert_eq!(value.unwrap(), Value::Int(1));
         } else {
             let error = body.unwrap_err();

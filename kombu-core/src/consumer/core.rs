@@ -20,6 +20,7 @@ use crate::message::{HeldChannel, Message, Origin};
 use crate::method::BasicConsume;
 use crate::pending::Pending;
 use crate::short_str::ShortStr;
+use crate::spare;
 
 /// How many messages a callback gets before others on the hub have their turn.
 const BUDGET: usize = 64;
@@ -257,6 +258,7 @@ impl ConsumerCore {
 
     /// Calls the handler for up to a budget of messages; says whether there may be more.
     fn work(self: &Arc<Self>, worker: &mut Worker) -> bool {
+        let _open = spare::open();
         for _ in 0..BUDGET {
             if worker.taken.is_empty() {
                 let mut state = self.inbox.lock();
@@ -273,7 +275,7 @@ impl ConsumerCore {
                 }
                 continue;
             }
-            let message = Message::new(delivery, Arc::clone(origin));
+            let message = Message::new(delivery, spare::take(origin));
             match catch_unwind(AssertUnwindSafe(|| (worker.handler)(message))) {
                 Ok(Ok(())) => {}
                 Ok(Err(text)) => {

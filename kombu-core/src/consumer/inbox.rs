@@ -103,6 +103,18 @@ impl State {
         News { waker: self.waker.take(), starts_run: !std::mem::replace(&mut self.is_scheduled, true) }
     }
 
+    /// Says whether somebody is to be told of what was just put in, with [`put_news`](State::put_news).
+    #[inline]
+    pub(super) fn wants_wake(&mut self) -> bool {
+        let starts_run = !std::mem::replace(&mut self.is_scheduled, true);
+        starts_run || self.waker.is_some()
+    }
+
+    /// Takes whom to tell of what was put in, when nothing is locked: the run was noted as queued when it was put in.
+    pub(super) fn put_news(&mut self) -> News {
+        News { waker: self.waker.take(), starts_run: true }
+    }
+
     /// Takes the next message.
     pub(super) fn pop(&mut self) -> Option<Message> {
         let (origin, delivery) = self.waiting.pop_front()?;

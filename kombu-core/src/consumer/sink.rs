@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::core::ConsumerCore;
-use crate::delivery::{Delivery, DeliverySink};
+use crate::delivery::{Delivery, DeliverySink, Put};
 use crate::error::Error;
 
 /// Takes the deliveries of one queue of a consumer.
@@ -43,6 +43,21 @@ impl DeliverySink for Sink {
             state.waiting.extend(deliveries.drain(..).map(|delivery| (self.origin, delivery)));
             state.news()
         };
+        self.core.notify(news);
+    }
+
+    #[inline]
+    fn put(&self, delivery: Delivery) -> Put {
+        let mut state = self.core.inbox.lock();
+        if self.core.inbox.is_finished() {
+            return Put::Refused(delivery);
+        }
+        state.waiting.push_back((self.origin, delivery));
+        if state.wants_wake() { Put::Wake } else { Put::In }
+    }
+
+    fn wake(&self) {
+        let news = self.core.inbox.lock().put_news();
         self.core.notify(news);
     }
 

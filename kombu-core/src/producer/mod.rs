@@ -4,6 +4,7 @@ mod declared;
 mod publish;
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
@@ -46,6 +47,8 @@ pub use publish::{Confirmed, Publish};
 pub struct Producer {
     shared: Arc<Shared>,
     exchange: Option<Exchange>,
+    /// The living channel on which `exchange` is known to be declared, so that its name need not be looked up; 0 is none.
+    declared_on: Arc<AtomicU64>,
     routing_key: ShortStr,
 }
 
@@ -64,13 +67,19 @@ impl Producer {
     pub fn new(connection: &Connection) -> Self {
         let shared =
             Shared { connection: connection.clone(), declared: Arc::default(), told: Mutex::new(HashSet::new()) };
-        Producer { shared: Arc::new(shared), exchange: None, routing_key: ShortStr::default() }
+        Producer {
+            shared: Arc::new(shared),
+            exchange: None,
+            declared_on: Arc::default(),
+            routing_key: ShortStr::default(),
+        }
     }
 
     /// Sets the exchange for publishes that name none.
     #[must_use]
     pub fn with_exchange(mut self, exchange: &Exchange) -> Self {
         self.exchange = Some(exchange.clone());
+        self.declared_on = Arc::default();
         self
     }
 
@@ -83,6 +92,7 @@ impl Producer {
 
     /// Starts a publish of `body`: text, bytes, or a value in [`Json`](crate::Json), [`Msgpack`](crate::Msgpack) or
     /// [`Yaml`](crate::Yaml). Nothing is sent until [`send`](Publish::send), [`wait`](Publish::wait) or `.await`.
+    #[inline]
     pub fn publish(&self, body: impl IntoBody) -> Publish<'_> {
         Publish::new(self, body.into_body())
     }
@@ -103,6 +113,21 @@ impl Producer {
             None => Poll::Ready(Ok(())),
         })
         .await
+    }
+
+    /// Says whether `exchange` has to be declared before it is used on the living channel `generation`.
+    #[inline]
+    fn lacks(&self, exchange: Option<&Exchange>, generation: u64) -> bool {
+        let Some(exchange) = exchange else { return false };
+        let is_own = self.exchange.as_ref().is_some_and(|own| std::ptr::eq(own, exchange));
+        if is_own && self.declared_on.load(Ordering::Acquire) == generation {
+            return false;
+        }
+        let lacks = self.shared.declared.lacks(exchange, generation);
+        if is_own && !lacks {
+            self.declared_on.store(generation, Ordering::Release);
+        }
+        lacks
     }
 
     /// Returns the connection it publishes through.

@@ -6,16 +6,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::{Producer, Shared};
-use crate::answer::{Answer, Confirmation};
+use crate::answer::{Answer, Confirmation, Returned};
 use crate::compression;
 use crate::connection::{Inner, Late, closed};
 use crate::entity::Exchange;
 use crate::envelope::Envelope;
 use crate::error::{Error, ErrorKind, Outcome, Result};
+use crate::headers::Headers;
 use crate::method::BasicPublish;
 use crate::pending::{Pending, Sent};
-use crate::properties::DeliveryMode;
+use crate::properties::{DeliveryMode, Properties};
 use crate::serialization::Body;
 use crate::short_str::ShortStr;
 use crate::{FieldTable, Value};
@@ -36,7 +39,11 @@ pub struct Confirmed {
 pub struct Publish<'p> {
     producer: &'p Producer,
     exchange: Option<&'p Exchange>,
-    envelope: Envelope,
+    /// `None` is the producer's.
+    routing_key: Option<ShortStr>,
+    properties: Properties,
+    headers: Headers,
+    body: Bytes,
     delivery_mode: Option<DeliveryMode>,
     mandatory: bool,
     timeout: Option<Duration>,
@@ -46,24 +53,25 @@ pub struct Publish<'p> {
 impl<'p> Publish<'p> {
     #[inline]
     pub(super) fn new(producer: &'p Producer, body: Result<Body>) -> Self {
-        let mut publish = Publish {
+        let (properties, body, error) = match body {
+            Ok(body) => {
+                let (properties, bytes) = body.into_parts();
+                (properties, bytes, None)
+            }
+            Err(error) => (Properties::default(), Bytes::new(), Some(error)),
+        };
+        Publish {
             producer,
             exchange: producer.exchange.as_ref(),
-            envelope: Envelope { routing_key: producer.routing_key.clone(), ..Envelope::default() },
+            routing_key: None,
+            properties,
+            headers: Headers::empty(),
+            body,
             delivery_mode: None,
             mandatory: false,
             timeout: None,
-            error: None,
-        };
-        match body {
-            Ok(body) => {
-                publish.envelope.properties.set_content(Some(body.content_type), Some(body.content_encoding));
-                publish.envelope.properties.priority = Some(0);
-                publish.envelope.body = body.bytes;
-            }
-            Err(error) => publish.error = Some(error),
+            error,
         }
-        publish
     }
 
     /// Sets the exchange; default the producer's.
@@ -76,7 +84,7 @@ impl<'p> Publish<'p> {
     /// Sets the routing key; default the producer's. For the default exchange it is the name of the queue.
     #[inline]
     pub fn routing_key(mut self, routing_key: impl Into<ShortStr>) -> Self {
-        self.envelope.routing_key = routing_key.into();
+        self.routing_key = Some(routing_key.into());
         self
     }
 
@@ -91,7 +99,7 @@ impl<'p> Publish<'p> {
     /// [`Capabilities::priority`](crate::Capabilities).
     #[inline]
     pub fn priority(mut self, priority: u8) -> Self {
-        self.envelope.properties.priority = Some(priority);
+        self.properties.priority = Some(priority);
         self
     }
 
@@ -104,34 +112,34 @@ impl<'p> Publish<'p> {
 
     /// Sets how long the message may wait in a queue; whole milliseconds.
     pub fn expiration(mut self, expiration: Duration) -> Self {
-        self.envelope.properties.set_expiration(expiration);
+        self.properties.set_expiration(expiration);
         self
     }
 
     /// Adds a header.
     pub fn header(mut self, name: impl Into<ShortStr>, value: impl Into<Value>) -> Self {
-        self.envelope.headers.table_mut().insert(name.into(), value.into());
+        self.headers.table_mut().insert(name.into(), value.into());
         self
     }
 
     /// Sets all headers.
     pub fn headers(mut self, headers: FieldTable) -> Self {
-        self.envelope.headers = headers.into();
+        self.headers = headers.into();
         self
     }
 
     /// Overrides the content type and encoding that came with the body's type; the bytes stay as they are.
     pub fn content_type(mut self, content_type: impl Into<ShortStr>, content_encoding: impl Into<ShortStr>) -> Self {
-        self.envelope.properties.set_content(Some(content_type.into()), Some(content_encoding.into()));
+        self.properties.set_content(Some(content_type.into()), Some(content_encoding.into()));
         self
     }
 
     /// Compresses the body by one of Kombu's methods, such as `zlib` or `zstd`, and says so in header `compression`.
     pub fn compression(mut self, method: &str) -> Self {
         if self.error.is_none() {
-            match compression::compress(method, &self.envelope.body) {
+            match compression::compress(method, &self.body) {
                 Ok((content_type, body)) => {
-                    self.envelope.body = body;
+                    self.body = body;
                     return self.header("compression", Value::from(content_type));
                 }
                 Err(error) => self.error = Some(error),
@@ -142,49 +150,49 @@ impl<'p> Publish<'p> {
 
     /// Names the request this message answers.
     pub fn correlation_id(mut self, id: impl Into<ShortStr>) -> Self {
-        self.envelope.properties.set_correlation_id(id);
+        self.properties.set_correlation_id(id);
         self
     }
 
     /// Names the queue for replies.
     pub fn reply_to(mut self, queue: impl Into<ShortStr>) -> Self {
-        self.envelope.properties.set_reply_to(queue);
+        self.properties.set_reply_to(queue);
         self
     }
 
     /// Sets the application's name of the message.
     pub fn message_id(mut self, id: impl Into<ShortStr>) -> Self {
-        self.envelope.properties.set_message_id(id);
+        self.properties.set_message_id(id);
         self
     }
 
     /// Sets when the message was made, in seconds since 1970 UTC.
     pub fn timestamp(mut self, seconds: u64) -> Self {
-        self.envelope.properties.set_timestamp(seconds);
+        self.properties.set_timestamp(seconds);
         self
     }
 
     /// Sets the application's type of the message (AMQP `type`).
     pub fn kind(mut self, kind: impl Into<ShortStr>) -> Self {
-        self.envelope.properties.set_kind(kind);
+        self.properties.set_kind(kind);
         self
     }
 
     /// Sets the user that publishes; RabbitMQ refuses another than the connection's.
     pub fn user_id(mut self, user: impl Into<ShortStr>) -> Self {
-        self.envelope.properties.set_user_id(user);
+        self.properties.set_user_id(user);
         self
     }
 
     /// Sets the application that publishes.
     pub fn app_id(mut self, application: impl Into<ShortStr>) -> Self {
-        self.envelope.properties.set_app_id(application);
+        self.properties.set_app_id(application);
         self
     }
 
     /// Sets the remnant of AMQP 0-8 that brokers pass through.
     pub fn cluster_id(mut self, cluster: impl Into<ShortStr>) -> Self {
-        self.envelope.properties.set_cluster_id(cluster);
+        self.properties.set_cluster_id(cluster);
         self
     }
 
@@ -201,9 +209,9 @@ impl<'p> Publish<'p> {
             return self;
         }
         if name == "priority" {
-            self.envelope.properties.priority = None;
+            self.properties.priority = None;
         }
-        self.envelope.properties.rare_mut().other.insert(name, value.into());
+        self.properties.rare_mut().other.insert(name, value.into());
         self
     }
 
@@ -216,27 +224,31 @@ impl<'p> Publish<'p> {
     }
 
     /// Publishes the message and returns the answer to come. It may be dropped: the message is published all the same.
-    pub fn send(mut self) -> Pending<Confirmed> {
-        if let Some(error) = self.error {
-            return Pending::ready(Err(error.during("basic.publish").with_outcome(Outcome::NotSent)));
+    #[inline]
+    pub fn send(self) -> Pending<Confirmed> {
+        let Publish { producer, exchange, mut properties, error, .. } = self;
+        if let Some(error) = error {
+            return unsent(error);
         }
-        let producer = self.producer;
         let inner = &producer.shared.connection.inner;
-        if let Some(exchange) = self.exchange {
-            self.envelope.exchange = exchange.name().clone();
-            self.envelope.properties.delivery_mode = self.delivery_mode.unwrap_or(exchange.delivery_mode());
-        } else if let Some(mode) = self.delivery_mode {
-            self.envelope.properties.delivery_mode = mode;
+        if let Some(mode) = self.delivery_mode.or_else(|| exchange.map(Exchange::delivery_mode)) {
+            properties.delivery_mode = mode;
         }
+        let address = Address {
+            exchange: exchange.map_or(&DEFAULT_EXCHANGE, Exchange::name),
+            routing_key: self.routing_key.as_ref().unwrap_or(&producer.routing_key),
+        };
+        let envelope = Arc::new(Envelope {
+            exchange: address.exchange.clone(),
+            routing_key: address.routing_key.clone(),
+            properties,
+            headers: self.headers,
+            body: self.body,
+        });
         let timeout = self.timeout.unwrap_or(inner.options.publish_timeout);
         let method = BasicPublish { mandatory: self.mandatory, timeout: Some(timeout) };
-        let address = Address {
-            exchange: self.exchange.map_or(&DEFAULT_EXCHANGE, Exchange::name),
-            routing_key: self.envelope.routing_key.clone(),
-        };
-        let envelope = Arc::new(self.envelope);
         if let Some(live) = inner.open_lane()
-            && self.exchange.is_none_or(|exchange| !producer.shared.declared.lacks(exchange, live.generation))
+            && !producer.lacks(exchange, live.generation)
         {
             let mut answer = live.channel.basic_publish(method, envelope);
             return match answer.take_now() {
@@ -244,7 +256,7 @@ impl<'p> Publish<'p> {
                 None => confirm_later(producer, timeout, answer, address.into_owned()),
             };
         }
-        send_in_turn(producer, inner, method, self.exchange.cloned(), envelope, address.into_owned())
+        send_in_turn(producer, inner, method, exchange.cloned(), envelope, address.into_owned())
     }
 
     /// Publishes the message and blocks until the broker has it; see [`Pending::wait`].
@@ -271,19 +283,19 @@ impl IntoFuture for Publish<'_> {
 
 impl std::fmt::Debug for Publish<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Publish({:?})", self.envelope.routing_key)
+        write!(f, "Publish({:?})", self.routing_key.as_ref().unwrap_or(&self.producer.routing_key))
     }
 }
 
 /// Where a message goes: what an error says of it. `N` is [`ShortStr`], borrowed or owned.
 struct Address<N> {
     exchange: N,
-    routing_key: ShortStr,
+    routing_key: N,
 }
 
 impl Address<&ShortStr> {
     fn into_owned(self) -> Address<ShortStr> {
-        Address { exchange: self.exchange.clone(), routing_key: self.routing_key }
+        Address { exchange: self.exchange.clone(), routing_key: self.routing_key.clone() }
     }
 }
 
@@ -307,9 +319,15 @@ const KNOWN_PROPERTIES: [&str; 16] = [
     "body_encoding",
 ];
 
+#[cold]
+fn unsent(error: Error) -> Pending<Confirmed> {
+    Pending::ready(Err(error.during("basic.publish").with_outcome(Outcome::NotSent)))
+}
+
 static DEFAULT_EXCHANGE: ShortStr = ShortStr::from_static("");
 
 /// Gives an answer to come its deadline.
+#[inline(never)]
 fn confirm_later(
     producer: &Producer,
     timeout: Duration,
@@ -343,15 +361,18 @@ fn read_answer(
     match result {
         Ok(Confirmation::Confirmed { queues }) => {
             if queues == Some(0) {
-                shared.tell_unroutable(address.exchange.borrow(), &address.routing_key);
+                shared.tell_unroutable(address.exchange.borrow(), address.routing_key.borrow());
             }
             Ok(Confirmed { queues })
         }
-        Ok(Confirmation::Returned(returned)) => {
-            Err(addressed(Error::new(ErrorKind::Returned, format!("{} {}", returned.code, returned.text)), address))
-        }
+        Ok(Confirmation::Returned(returned)) => Err(came_back(&returned, address)),
         Err(error) => Err(addressed(answerless(error), address)),
     }
+}
+
+#[cold]
+fn came_back(returned: &Returned, address: &Address<impl Borrow<ShortStr>>) -> Error {
+    addressed(Error::new(ErrorKind::Returned, format!("{} {}", returned.code, returned.text)), address)
 }
 
 /// A publish that was handed to the transport and got no answer may have reached the broker, unless the transport says not.
@@ -371,7 +392,7 @@ fn addressed(error: Error, address: &Address<impl Borrow<ShortStr>>) -> Error {
     let error = error
         .during("basic.publish")
         .with("exchange", address.exchange.borrow())
-        .with("routing_key", &address.routing_key);
+        .with("routing_key", address.routing_key.borrow());
     if error.outcome().is_some() { error } else { error.with_outcome(Outcome::NotSent) }
 }
 
@@ -415,7 +436,7 @@ fn send_in_turn(
             Ok(live.channel.basic_publish(method, envelope))
         };
         Box::pin(async move {
-            let address = Address { exchange: &asked.exchange, routing_key: asked.routing_key.clone() };
+            let address = Address { exchange: &asked.exchange, routing_key: &asked.routing_key };
             publish.await.map_err(|error| addressed(error, &address))
         })
     });

@@ -4,19 +4,19 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::charset::{self, Charset};
-use super::registry::{self, DATA, JSON, MSGPACK, Method, TEXT, YAML};
+use super::registry::{self, DATA, MSGPACK, Method, YAML};
 use super::{json, msgpack, yaml};
 use crate::error::{Error, ErrorKind, Result};
+use crate::properties::{Content, Properties};
 use crate::short_str::ShortStr;
 use crate::value::Value;
 
 /// A body as it goes to the broker, with the names its receiver needs to decode it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Body {
-    /// What the bytes are, such as `application/json`.
-    pub content_type: ShortStr,
-    /// The character set of text, otherwise `binary`.
-    pub content_encoding: ShortStr,
+    content: Content,
+    /// Content type and encoding that are not usual.
+    written_out: Option<Box<(ShortStr, ShortStr)>>,
     /// The bytes.
     pub bytes: Bytes,
 }
@@ -28,7 +28,32 @@ impl Body {
         content_encoding: impl Into<ShortStr>,
         bytes: impl Into<Bytes>,
     ) -> Self {
-        Body { content_type: content_type.into(), content_encoding: content_encoding.into(), bytes: bytes.into() }
+        let (content_type, content_encoding) = (content_type.into(), content_encoding.into());
+        let content = Content::of(&content_type, &content_encoding);
+        let written_out = content.usual().is_none().then(|| Box::new((content_type, content_encoding)));
+        Body { content, written_out, bytes: bytes.into() }
+    }
+
+    /// Returns what the bytes are, such as `application/json`.
+    pub fn content_type(&self) -> &str {
+        self.names().0
+    }
+
+    /// Returns the character set of text, otherwise `binary`.
+    pub fn content_encoding(&self) -> &str {
+        self.names().1
+    }
+
+    fn names(&self) -> (&str, &str) {
+        let written_out = || self.written_out.as_deref().map(|(kind, encoding)| (kind.as_str(), encoding.as_str()));
+        // One of the two is there; a body made with neither would have no names.
+        self.content.usual().or_else(written_out).unwrap_or_default()
+    }
+
+    /// Returns the properties that a publish of it starts with, and the bytes.
+    #[inline]
+    pub(crate) fn into_parts(self) -> (Properties, Bytes) {
+        (Properties::of_publish(self.content, self.written_out), self.bytes)
     }
 
     /// Encodes `text` in a character set, as Kombu does for a text published with a content type of its own: `utf-8`,
@@ -58,12 +83,14 @@ impl Body {
         Ok(Body::new(content_type, content_encoding, charset.encode(text)?))
     }
 
+    #[inline]
     fn text(bytes: Bytes) -> Self {
-        Body { content_type: TEXT, content_encoding: UTF_8, bytes }
+        Body { content: Content::Text, written_out: None, bytes }
     }
 
+    #[inline]
     fn data(bytes: Bytes) -> Self {
-        Body { content_type: DATA, content_encoding: BINARY, bytes }
+        Body { content: Content::Data, written_out: None, bytes }
     }
 }
 
@@ -83,7 +110,7 @@ const BINARY: ShortStr = ShortStr::from_static("binary");
 /// use kombu_core::{IntoBody, Json};
 ///
 /// let body = Json(&[("é", 1.0)]).into_body()?;
-/// assert_eq!(body.content_type, "application/json");
+/// assert_eq!(body.content_type(), "application/json");
 /// assert_eq!(&body.bytes[..], br#"[["\u00e9", 1.0]]"#);
 /// # Ok::<(), kombu_core::Error>(())
 /// ```
@@ -183,19 +210,19 @@ impl IntoBody for Value {
 
 impl<T: Serialize> IntoBody for Json<T> {
     fn into_body(self) -> Result<Body> {
-        Ok(Body { content_type: JSON, content_encoding: UTF_8, bytes: json::to_vec(&self.0)?.into() })
+        Ok(Body { content: Content::Json, written_out: None, bytes: json::to_vec(&self.0)?.into() })
     }
 }
 
 impl<T: Serialize> IntoBody for Msgpack<T> {
     fn into_body(self) -> Result<Body> {
-        Ok(Body { content_type: MSGPACK, content_encoding: BINARY, bytes: msgpack::to_vec(&self.0)?.into() })
+        Ok(Body::new(MSGPACK, BINARY, msgpack::to_vec(&self.0)?))
     }
 }
 
 impl<T: Serialize> IntoBody for Yaml<T> {
     fn into_body(self) -> Result<Body> {
-        Ok(Body { content_type: YAML, content_encoding: UTF_8, bytes: yaml::to_vec(&self.0)?.into() })
+        Ok(Body::new(YAML, UTF_8, yaml::to_vec(&self.0)?))
     }
 }
 
@@ -225,7 +252,7 @@ impl<T: Into<Bytes>> IntoBody for Raw<T> {
 /// use kombu_core::Value;
 /// use kombu_core::serialization::encode;
 ///
-/// assert_eq!(encode(&Value::from("x"), None)?.content_type, "text/plain");
+/// assert_eq!(encode(&Value::from("x"), None)?.content_type(), "text/plain");
 /// assert_eq!(&encode(&Value::from("x"), Some("json"))?.bytes[..], b"\"x\"");
 /// # Ok::<(), kombu_core::Error>(())
 /// ```
@@ -247,7 +274,7 @@ pub fn encode(value: &Value, serializer: Option<&str>) -> Result<Body> {
         Method::Raw => {
             return match value {
                 Value::Bytes(bytes) => bytes.clone().into_body(),
-                other => Ok(Body { content_type: DATA, ..encode_text(other)? }),
+                other => Ok(Body::new(DATA, UTF_8, encode_text(other)?.bytes)),
             };
         }
         Method::Pickle => {

@@ -36,7 +36,7 @@ use crate::value::Value;
 ///
 /// serialization::register("lines", "text/x-lines", "utf-8", Arc::new(Lines));
 /// let body = encode(&Value::from(["a", "b"]), Some("lines"))?;
-/// assert_eq!((body.content_type.as_str(), &body.bytes[..]), ("text/x-lines", &b"a\nb"[..]));
+/// assert_eq!((body.content_type(), &body.bytes[..]), ("text/x-lines", &b"a\nb"[..]));
 /// # serialization::unregister("lines")?;
 /// # Ok::<(), Error>(())
 /// ```

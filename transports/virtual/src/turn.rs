@@ -3,12 +3,15 @@
 //! Deliveries are decided on under the broker's mutex and handed over after it is released, for a sink may run code of the
 //! application. Two threads that decide one after the other could then hand over in the other order. So each sink has a *turn*: the
 //! thread that takes it hands its delivery over, and whatever other threads leave in the outbox meanwhile.
+//!
+//! A sink that can be handed a delivery under the mutex (core's) has none of this trouble: it is handed in at once, and only waking
+//! the application waits for the mutex's release.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kombu_core::reply::{self, Reply, ReplySender};
-use kombu_core::{Delivery, DeliverySink, DeliveryTag, Envelope, Error};
+use kombu_core::{Delivery, DeliverySink, DeliveryTag, Envelope, Error, Put};
 
 /// Nobody has the turn; the outbox is empty.
 const IDLE: u8 = 0;
@@ -37,10 +40,21 @@ struct Outbox {
     waiting: Vec<ReplySender<()>>,
 }
 
-/// The turn of an outlet, with the delivery to begin with. It is used up by [`run`](Turn::run), with no lock held.
+/// What is to be done for an outlet when no lock is held, by [`run`](Turn::run).
+pub(crate) enum Turn {
+    /// Its sink took a delivery and is to be woken.
+    Wake(Alarm),
+    /// It has deliveries for its sink.
+    HandOver(HandOver),
+}
+
+/// Wakes the application behind a sink when it is dropped.
+pub(crate) struct Alarm(Arc<Outlet>);
+
+/// The turn of an outlet, with the delivery to begin with.
 ///
 /// The delivery is held in its parts: each is then moved by itself, which is faster than moving what was just put together.
-pub(crate) struct Turn {
+pub(crate) struct HandOver {
     held: Held,
     tag: DeliveryTag,
     redelivered: bool,
@@ -60,18 +74,26 @@ impl Outlet {
     /// Adds a delivery behind those before; returns the turn when nobody has it.
     #[inline]
     pub(crate) fn offer(self: &Arc<Self>, delivery: Delivery) -> Option<Turn> {
+        match self.sink.put(delivery) {
+            Put::In => None,
+            Put::Wake => Some(Turn::Wake(Alarm(Arc::clone(self)))),
+            Put::Refused(delivery) => self.offer_turn(delivery).map(Turn::HandOver),
+        }
+    }
+
+    fn offer_turn(self: &Arc<Self>, delivery: Delivery) -> Option<HandOver> {
         if self.turn.load(Ordering::Acquire) == IDLE {
             self.turn.store(BUSY, Ordering::Relaxed);
-            return Some(Turn::of(self, delivery));
+            return Some(HandOver::of(self, delivery));
         }
         self.leave(delivery)
     }
 
-    fn leave(self: &Arc<Self>, delivery: Delivery) -> Option<Turn> {
+    fn leave(self: &Arc<Self>, delivery: Delivery) -> Option<HandOver> {
         let mut outbox = self.lock();
         if self.take_or_flag() {
             // Its holder gave the turn up without the outbox's mutex: nothing was in it.
-            return Some(Turn::of(self, delivery));
+            return Some(HandOver::of(self, delivery));
         }
         outbox.deliveries.push(delivery);
         None
@@ -86,7 +108,8 @@ impl Outlet {
         let turn = self.take_or_flag().then(|| {
             self.turn.store(MORE, Ordering::Relaxed);
             let held = Held(Arc::clone(self));
-            Turn { held, tag: DeliveryTag(0), redelivered: false, delivery_count: None, envelope: None }
+            let (tag, redelivered, delivery_count) = (DeliveryTag(0), false, None);
+            Turn::HandOver(HandOver { held, tag, redelivered, delivery_count, envelope: None })
         });
         (turn, discarded)
     }
@@ -157,16 +180,34 @@ impl Outlet {
 }
 
 impl Turn {
+    /// Does it.
+    #[inline]
+    pub(crate) fn run(self) {
+        match self {
+            Turn::Wake(alarm) => drop(alarm),
+            Turn::HandOver(turn) => turn.run(),
+        }
+    }
+}
+
+/// Also when another sink panics first: the consumer goes on.
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        self.0.sink.wake();
+    }
+}
+
+impl HandOver {
     #[inline]
     fn of(outlet: &Arc<Outlet>, delivery: Delivery) -> Self {
         let Delivery { tag, redelivered, delivery_count, envelope } = delivery;
-        Turn { held: Held(Arc::clone(outlet)), tag, redelivered, delivery_count, envelope: Some(envelope) }
+        HandOver { held: Held(Arc::clone(outlet)), tag, redelivered, delivery_count, envelope: Some(envelope) }
     }
 
     /// Hands over the delivery, and everything others leave behind it meanwhile.
     #[inline]
-    pub(crate) fn run(self) {
-        let Turn { held, tag, redelivered, delivery_count, envelope } = self;
+    fn run(self) {
+        let HandOver { held, tag, redelivered, delivery_count, envelope } = self;
         if let Some(envelope) = envelope {
             held.0.sink.deliver(Delivery { tag, redelivered, delivery_count, envelope });
         }
