@@ -38,6 +38,8 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `memory` | yes | transport `memory://`: queues inside the process |
+//! | `amqp` | | transport `amqp://`: RabbitMQ |
+//! | `amqp-tls` | | `amqps://`: the same over TLS |
 //! | `redis` | | transport `redis://`: Redis and Valkey, on Kombu's keys |
 //! | `redis-tls` | | `rediss://`: the same with TLS |
 //! | `msgpack` | | bodies in MessagePack |
@@ -60,6 +62,9 @@ pub use kombu_hub::MioHub as Hub;
 /// What authors of transports and hubs implement: the traits, and the types in their signatures.
 pub use kombu_core as core;
 
+#[cfg(feature = "amqp")]
+#[doc(hidden)]
+pub use kombu_amqp as _amqp;
 #[cfg(feature = "memory")]
 #[doc(hidden)]
 pub use kombu_memory as _memory;

@@ -2,20 +2,21 @@
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::answer::{Confirm, Returned, Settled};
+use crate::answer::{Confirm, Confirmation, Returned, Settled};
 use crate::delivery::{ConsumerTag, Delivery, DeliverySink, DeliveryTag};
 use crate::envelope::Envelope;
-use crate::error::{Error, Result};
+use crate::error::{Error, Outcome, Result};
 use crate::method::{
     BasicConsume, BasicGet, BasicPublish, ExchangeBind, ExchangeDeclare, ExchangeDelete, QueueBind, QueueDeclare,
     QueueDeclared, QueueDelete,
 };
 use crate::qos::Qos;
+use crate::reply::ReplySender;
 use crate::short_str::ShortStr;
 
 /// One lane of a [`Transport`](crate::Transport): declares, publishes, consumes and settles.
@@ -213,6 +214,12 @@ pub trait ChannelEvents: Send + Sync {
     /// [`Confirmation::Returned`](crate::Confirmation::Returned), and is not told here.
     fn returned(&self, returned: Returned);
 
+    /// Publishes that have no answer, in their order, when the transport lost its broker: whoever takes them publishes them again
+    /// and answers. Told before [`closed`](ChannelEvents::closed). By default they fail with `error`.
+    fn unconfirmed(&self, publishes: Vec<Unconfirmed>, error: &Error) {
+        publishes.into_iter().for_each(|publish| publish.fail(error));
+    }
+
     /// The broker stopped taking publishes (`Some(reason)`) or takes them again (`None`).
     fn blocked(&self, reason: Option<ShortStr>);
 
@@ -224,6 +231,29 @@ pub trait ChannelEvents: Send + Sync {
 
     /// The channel ended; for an error of scope `Connection`, so did its transport.
     fn closed(&self, error: Error);
+}
+
+/// A publish that got no answer before its connection was lost.
+#[derive(Debug)]
+pub struct Unconfirmed {
+    /// How it was published.
+    pub method: BasicPublish,
+    /// The message.
+    pub envelope: Arc<Envelope>,
+    /// When the publisher gives up.
+    pub deadline: Option<Instant>,
+    /// Whether the broker may have the message.
+    pub was_sent: bool,
+    /// Where the answer goes.
+    pub answer: ReplySender<Result<Confirmation>>,
+}
+
+impl Unconfirmed {
+    /// Answers that it failed with `error`, and what is known of the message.
+    pub fn fail(self, error: &Error) {
+        let outcome = if self.was_sent { Outcome::Unknown } else { Outcome::NotSent };
+        self.answer.send(Err(error.duplicate().with_outcome(outcome)));
+    }
 }
 
 /// Something in a queue that is not a message, or that nobody could handle.

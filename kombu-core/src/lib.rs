@@ -49,7 +49,7 @@ pub use inventory;
 
 pub use answer::{Confirm, Confirmation, Returned, Settled};
 pub use capability::{Capabilities, Ordering, Priority, PriorityOrder, Support};
-pub use channel::{Channel, ChannelEvents, Malformed};
+pub use channel::{Channel, ChannelEvents, Malformed, Unconfirmed};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use connection::{Connection, ConnectionBuilder, ConnectionEvent};
 pub use consumer::{Consumer, ConsumerBuilder, HandlerResult, IntoQueues, MessageStream};

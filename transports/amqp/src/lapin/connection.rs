@@ -1,0 +1,174 @@
+//! One broker connection through lapin.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use async_rs::Runtime;
+use async_trait::async_trait;
+use futures_util::StreamExt;
+use futures_util::future::{Either, select};
+use kombu_core::hub::HubHandle;
+use kombu_core::{Error, ErrorKind, Recovery, Result, Scope, ShortStr};
+use lapin::tcp::AsyncTcpStream;
+use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo, SASLMechanism};
+use lapin::{Connection, ConnectionProperties, Event};
+
+use super::channel::LapinChannel;
+use super::runtime::HubRuntime;
+use super::socket::Killer;
+use super::{dial, error};
+use crate::client::{Client, ClientChannel, ClientEvents};
+use crate::options::{AmqpOptions, LoginMethod};
+
+/// Connects on the hub of `handle`, as `options` say. Given up, it leaves nothing behind.
+///
+/// # Errors
+///
+/// `ConnectionLost` when nobody answers, `AccessRefused` for wrong credentials, an unknown virtual host or a certificate that is
+/// not trusted.
+pub(crate) async fn connect(
+    options: &Arc<AmqpOptions>,
+    handle: &HubHandle,
+    events: Weak<dyn ClientEvents>,
+) -> Result<Arc<dyn Client>> {
+    let killer = Killer::default();
+    let attempt = Attempt { killer: killer.clone(), is_armed: true };
+    let refusal: Arc<Mutex<Option<Error>>> = Arc::default();
+    let dialing = {
+        let (options, handle, killer, refusal) =
+            (Arc::clone(options), handle.clone(), killer.clone(), Arc::clone(&refusal));
+        async move |_: AMQPUri, _: Runtime<HubRuntime>| match dial::dial(&options, &handle, &killer).await {
+            Ok(stream) => Ok(AsyncTcpStream::Plain(stream)),
+            Err(error) => {
+                let text = error.to_string();
+                *refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                Err(lapin::Error::from(std::io::Error::other(text)))
+            }
+        }
+    };
+    let runtime = Runtime::new(HubRuntime::new(handle));
+    let connected = Connection::connector(uri(options), runtime, dialing, properties(options)).await;
+    let connection = match connected {
+        Ok(connection) => connection,
+        Err(error) => {
+            let told = refusal.lock().unwrap_or_else(PoisonError::into_inner).take();
+            return Err(told.unwrap_or_else(|| not_let_in(error::read(&error))));
+        }
+    };
+    attempt.succeed();
+    drop(handle.spawn(listen(connection.events_listener().boxed(), killer.clone(), events)));
+    Ok(Arc::new(LapinConnection { connection, killer }))
+}
+
+struct LapinConnection {
+    connection: Connection,
+    killer: Killer,
+}
+
+#[async_trait]
+impl Client for LapinConnection {
+    async fn open_channel(&self) -> Result<Arc<dyn ClientChannel>> {
+        let channel = self.connection.create_channel().await.map_err(|error| error::read(&error))?;
+        Ok(Arc::new(LapinChannel::new(channel)))
+    }
+
+    fn is_blocked(&self) -> bool {
+        self.connection.status().blocked()
+    }
+
+    async fn close(&self) -> Result<()> {
+        if !self.connection.status().connected() {
+            return Ok(());
+        }
+        self.connection.close(200, "OK".into()).await.map_err(|error| error::read(&error))
+    }
+
+    fn kill(&self) {
+        self.killer.kill();
+    }
+}
+
+impl Drop for LapinConnection {
+    fn drop(&mut self) {
+        self.killer.kill();
+    }
+}
+
+/// Ends an attempt that is given up half-way: lapin's thread would wait for ever.
+struct Attempt {
+    killer: Killer,
+    is_armed: bool,
+}
+
+impl Attempt {
+    fn succeed(mut self) {
+        self.is_armed = false;
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if self.is_armed {
+            self.killer.kill();
+        }
+    }
+}
+
+/// Passes on what lapin tells until the connection ends.
+async fn listen(
+    mut told: futures_util::stream::BoxStream<'static, Event>,
+    killer: Killer,
+    events: Weak<dyn ClientEvents>,
+) {
+    loop {
+        let next = match select(told.next(), std::pin::pin!(killer.killed())).await {
+            Either::Left((next, _)) => next,
+            Either::Right(_) => return,
+        };
+        let (Some(event), Some(events)) = (next, events.upgrade()) else { return };
+        match event {
+            Event::ConnectionBlocked(reason) => events.blocked(Some(ShortStr::from(reason))),
+            Event::ConnectionUnblocked => events.blocked(None),
+            Event::Error(error) => events.failed(error::read(&error)),
+            _ => {}
+        }
+    }
+}
+
+/// A refusal while the connection is made is one of the connection.
+fn not_let_in(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::AccessRefused => error.in_scope(Scope::Connection).recoverable_by(Recovery::Never),
+        _ => error.in_scope(Scope::Connection),
+    }
+}
+
+fn uri(options: &AmqpOptions) -> AMQPUri {
+    let userinfo = AMQPUserInfo { username: options.username.clone(), password: options.password.reveal().to_owned() };
+    AMQPUri {
+        // TLS is ours, under lapin.
+        scheme: AMQPScheme::AMQP,
+        authority: AMQPAuthority { userinfo, host: options.host.clone(), port: options.port },
+        vhost: options.virtual_host.clone(),
+        query: AMQPQueryString {
+            frame_max: Some(options.frame_max),
+            channel_max: options.channel_max,
+            heartbeat: options.heartbeat,
+            connection_timeout: None,
+            auth_mechanism: Some(match options.login_method {
+                LoginMethod::Plain => SASLMechanism::Plain,
+                LoginMethod::AmqPlain => SASLMechanism::AMQPlain,
+                LoginMethod::External => SASLMechanism::External,
+            }),
+        },
+    }
+}
+
+fn properties(options: &AmqpOptions) -> ConnectionProperties {
+    let mut properties = ConnectionProperties::default()
+        .with_client_property("product".into(), "Kombu for Rust".into())
+        .with_client_property("version".into(), env!("CARGO_PKG_VERSION").into());
+    if let Some(name) = &options.connection_name {
+        properties = properties.with_connection_name(name.as_str().into());
+    }
+    properties
+}
