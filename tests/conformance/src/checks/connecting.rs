@@ -1,0 +1,301 @@
+//! Connections that cannot be made, that are lost, and that come back.
+
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use kombu_core::{BrokerUrl, Connection, ConnectionEvent, ErrorKind, Message, Queue, RetryPolicy};
+
+use crate::bench::Bench;
+use crate::check::{Check, Group};
+use crate::failure::{During, Failure, Verdict, ensure, refused, same};
+use crate::lane::numbered;
+use crate::need::Hook;
+use crate::need::Need::{Can, Hook as Needs};
+use crate::user::{Log, text};
+
+pub(super) const CHECKS: &[Check] = &[
+    Check::new(Group::Lifecycle, "connect_errors_are_clean", connect_errors_are_clean)
+        .promise("a broker that is not there is an error of kind ConnectionLost that names it, soon")
+        .steps("connect to a port nobody listens on")
+        .reference("connection refused")
+        .spec("`Transport::connect`")
+        .needs(&[Can("multi_process")]),
+    Check::new(Group::Lifecycle, "wrong_password_is_refused", wrong_password_is_refused)
+        .promise("a wrong password is an error of kind AccessRefused, at once, that shows no password")
+        .steps("connect with another password than the broker's")
+        .reference("403 ACCESS_REFUSED")
+        .spec("`Transport::connect`")
+        .needs(&[Needs(Hook::Password)]),
+    Check::new(Group::Lifecycle, "passwords_never_show", passwords_never_show)
+        .promise("the password of a URL is in no description, event or error")
+        .steps("a connection with a password: its text, its URL, its events, the errors of its operations")
+        .reference("two asterisks")
+        .spec("`Error`: passwords never appear"),
+    Check::new(Group::Lifecycle, "lasting_error_backs_off", lasting_error_backs_off)
+        .promise("a broker that stays away is tried again after waits that grow, not in a tight loop")
+        .steps(
+            "connect for a second to a port nobody listens on, by a policy of 10, 30, 50, 50, … ms; count the attempts",
+        )
+        .reference("Kombu's interval_start, interval_step, interval_max")
+        .spec("`RetryPolicy`")
+        .needs(&[Can("multi_process")]),
+    Check::new(Group::Lifecycle, "failover_to_second_url", failover_to_second_url)
+        .promise("the next URL of a list is used when the first does not answer")
+        .steps("a list of a port nobody listens on and the broker: publish, look")
+        .reference("Kombu's failover")
+        .spec("`Connection::new`")
+        .needs(&[Can("multi_process")]),
+    Check::new(Group::Lifecycle, "link_cut_resumes_consumption", link_cut_resumes_consumption)
+        .promise("a link that is cut in the middle of consuming loses nothing, and every double is flagged")
+        .steps("1 000 messages; cut every link after 300 were handled; the consumer goes on by itself")
+        .reference("unacknowledged messages are redelivered")
+        .spec("`ARCHITECTURE.md`, Recovery")
+        .needs(&[Can("recovery"), Needs(Hook::Cut)]),
+    Check::new(Group::Lifecycle, "link_cut_resumes_publishing", link_cut_resumes_publishing)
+        .promise("publishes around a cut are confirmed, or say truly what became of them")
+        .steps("publish 500, cutting the links in between; each confirmed one is there, each NotSent one is not")
+        .reference("unconfirmed ones are unknown")
+        .spec("`Outcome`")
+        .needs(&[Can("recovery"), Needs(Hook::Cut)]),
+    Check::new(Group::Lifecycle, "broker_restart_keeps_persistent", broker_restart_keeps_persistent)
+        .promise("persistent messages in durable queues survive the broker's restart, and consumers resume")
+        .steps("publish 20, a consumer handles 5; stop the broker, start it; the consumer gets the rest")
+        .reference("all of them")
+        .spec("AMQP 0-9-1 delivery-mode 2")
+        .needs(&[Can("persistent"), Can("durable"), Can("recovery"), Needs(Hook::Restart)]),
+    Check::new(Group::Lifecycle, "blocked_publish_says_so", blocked_publish_says_so)
+        .promise(
+            "a broker that takes no publishes for want of resources loses none: they wait, or are refused as not sent",
+        )
+        .steps("block the broker, publish with a short deadline; unblock it, publish; look")
+        .reference("connection.blocked")
+        .spec("`ConnectionEvent::Blocked`, `Outcome::NotSent`")
+        .needs(&[Needs(Hook::Block)]),
+];
+
+/// A port of this machine on which nobody listens.
+fn closed_port() -> Verdict<u16> {
+    let listener = TcpListener::bind("127.0.0.1:0").map_err(|error| Failure::new(format!("no port: {error}")))?;
+    let address = listener.local_addr().map_err(|error| Failure::new(format!("no port: {error}")))?;
+    Ok(address.port())
+}
+
+/// The check's URL with another authority.
+fn url_at(bench: &Bench, authority: &str) -> Verdict<String> {
+    let url: BrokerUrl = bench.url.parse()?;
+    let query: Vec<_> = url.query().iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let query = if query.is_empty() { String::new() } else { format!("?{}", query.join("&")) };
+    Ok(format!("{}://{authority}/{}{query}", url.scheme(), url.path()))
+}
+
+fn connect_errors_are_clean(bench: &Bench) -> Verdict {
+    let port = closed_port()?;
+    let transport = bench.connect_to(&url_at(bench, &format!("127.0.0.1:{port}"))?).map(|_| "a connection");
+    refused("connect to a closed port", transport, &[ErrorKind::ConnectionLost])?;
+    let url = url_at(bench, &format!("127.0.0.1:{port}"))?;
+    let user = bench.user_with(&url, |builder| builder.connect_timeout(Duration::from_millis(200)))?;
+    let error = refused("connect", user.answer(user.connection.connect()), &[ErrorKind::ConnectionLost])?;
+    ensure(error.to_string().contains(&port.to_string()), format!("the error does not name the broker: {error}"))
+}
+
+fn wrong_password_is_refused(bench: &Bench) -> Verdict {
+    let right =
+        bench.with_broker(|broker| broker.password())?.ok_or_else(|| Failure::new("the broker has no password"))?;
+    let wrong = bench.url.replacen(&right, "hushhush", 1);
+    ensure(wrong != bench.url, "the broker's URL does not contain its password")?;
+    let refused_by = bench.connect_to(&wrong).map(|_| "a connection");
+    let error = refused("connect with a wrong password", refused_by, &[ErrorKind::AccessRefused])?;
+    let text = format!("{error} {error:?}");
+    ensure(!text.contains("hushhush"), "the error shows the password")?;
+    bench.connect_to(&bench.url).map(drop).during("connect with the right password")
+}
+
+fn passwords_never_show(bench: &Bench) -> Verdict {
+    let url: BrokerUrl = bench.url.parse()?;
+    let is_network = bench.can("multi_process")?;
+    let host = url.host().unwrap_or("nowhere").to_owned();
+    let at = if is_network { format!("127.0.0.1:{}", closed_port()?) } else { host };
+    let secret = url_at(bench, &format!("me:hush%2Fhush@{at}"))?;
+    let user = bench.user_with(&secret, |builder| builder.connect_timeout(Duration::from_millis(100)))?;
+    let mut texts = vec![format!("{:?} {} {:?}", user.connection, user.connection.url(), user.connection.url())];
+    if let Err(failure) = user.answer(user.connection.connect()) {
+        texts.push(failure.to_string());
+    }
+    if let Err(failure) = user.answer(user.connection.producer().publish("x").routing_key("nobody").send()) {
+        texts.push(failure.to_string());
+    }
+    texts.extend(user.events());
+    texts.push(format!("{:?}", bench.ground.make(&secret, Arc::clone(&bench.clock)).err()));
+    let broken = Connection::builder(&secret).transport_option("no_such_option", "hush/hush").build();
+    texts.push(format!("{:?}", broken.err()));
+    for text in texts {
+        ensure(!text.contains("hush"), format!("a password shows: {}", text.replace("hush", "····")))?;
+    }
+    drop(user.connection.close());
+    Ok(())
+}
+
+fn lasting_error_backs_off(bench: &Bench) -> Verdict {
+    let policy = RetryPolicy {
+        start: Duration::from_millis(10),
+        step: Duration::from_millis(20),
+        max: Duration::from_millis(50),
+    };
+    let url = url_at(bench, &format!("127.0.0.1:{}", closed_port()?))?;
+    let user = bench.user_with(&url, |builder| builder.retry_policy(policy).connect_timeout(Duration::from_secs(1)))?;
+    let waits = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&waits);
+    user.connection.on_event(move |event| {
+        if let ConnectionEvent::ConnectFailed { retry_in, .. } = event {
+            heard.lock().unwrap_or_else(PoisonError::into_inner).push(*retry_in);
+        }
+    });
+    refused("connect", user.answer(user.connection.connect()), &[ErrorKind::ConnectionLost])?;
+    let waits = waits.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let want: Vec<_> =
+        (0..waits.len()).map(|attempt| Some(policy.delay(u32::try_from(attempt).unwrap_or(0)))).collect();
+    ensure(!waits.is_empty(), "no attempt was told of")?;
+    same("waits between attempts", &waits, &want)?;
+    // A second of waits of 10, 30, 50, 50, … ms.
+    ensure(waits.len() <= 23, format!("{} attempts within a second", waits.len()))
+}
+
+fn failover_to_second_url(bench: &Bench) -> Verdict {
+    let lane = bench.channel()?;
+    let name = lane.queue("q")?;
+    let list = format!("{};{}", url_at(bench, &format!("127.0.0.1:{}", closed_port()?))?, bench.url);
+    let user = bench.user_with(&list, |builder| builder)?;
+    user.answer(user.connection.producer().publish("hello").routing_key(&name).send())?;
+    same("messages", lane.bodies(&name)?, ["hello"])?;
+    user.answer(user.connection.close())
+}
+
+fn link_cut_resumes_consumption(bench: &Bench) -> Verdict {
+    let user = bench.user()?;
+    let (name, count) = (bench.queue_name("q"), bench.many(1000));
+    let queue = Queue::new(&name);
+    user.answer(queue.declare(&user.connection))?;
+    let producer = user.connection.producer();
+    let pending: Vec<_> =
+        numbered("", 0..count).into_iter().map(|body| producer.publish(body).routing_key(&name).send()).collect();
+    for sent in pending {
+        user.answer(sent)?;
+    }
+    let (seen, doubles) = (Log::default(), Log::default());
+    let (log, flagged) = (seen.clone(), doubles.clone());
+    let handler = move |message: Message| {
+        let body = text(&message);
+        if message.maybe_duplicate() {
+            flagged.add(body.clone());
+        }
+        log.add(body);
+        drop(message.ack());
+    };
+    let _consumer = user.answer(user.connection.consumer(queue).prefetch(20).on_message(handler).consume())?;
+    bench.wait_until("a part of the messages", || seen.len() >= count * 3 / 10)?;
+    bench.with_broker(|broker| broker.cut())?;
+    let distinct = || seen.all().into_iter().collect::<std::collections::BTreeSet<_>>().len();
+    bench.wait_until("all messages, after the cut", || distinct() >= count)?;
+    let came = seen.all();
+    let flagged = doubles.all();
+    let mut known = std::collections::BTreeSet::new();
+    for body in came {
+        ensure(known.insert(body.clone()) || flagged.contains(&body), format!("message {body} came twice, unflagged"))?;
+    }
+    Ok(())
+}
+
+fn link_cut_resumes_publishing(bench: &Bench) -> Verdict {
+    let user = bench.user()?;
+    let name = bench.queue_name("q");
+    user.answer(Queue::new(&name).declare(&user.connection))?;
+    let producer = user.connection.producer();
+    let (mut confirmed, mut not_sent) = (Vec::new(), Vec::new());
+    for round in 0..5 {
+        let bodies = numbered(&format!("{round}-"), 0..100);
+        let pending: Vec<_> =
+            bodies.iter().map(|body| producer.publish(body.as_str()).routing_key(&name).send()).collect();
+        bench.turn()?;
+        bench.with_broker(|broker| broker.cut())?;
+        for (body, sent) in bodies.into_iter().zip(pending) {
+            match bench.settle("the answer to a publish around a cut", sent)? {
+                Ok(_) => confirmed.push(body),
+                Err(error) if error.outcome() == Some(kombu_core::Outcome::NotSent) => not_sent.push(body),
+                Err(error) => same("the outcome", error.outcome(), Some(kombu_core::Outcome::Unknown))?,
+            }
+        }
+    }
+    let lane = bench.channel()?;
+    let came = lane.bodies(&name)?;
+    for body in confirmed {
+        ensure(came.contains(&body), format!("message {body} was confirmed and is gone"))?;
+    }
+    for body in not_sent {
+        ensure(!came.contains(&body), format!("message {body} was said not to be sent, and came"))?;
+    }
+    Ok(())
+}
+
+fn broker_restart_keeps_persistent(bench: &Bench) -> Verdict {
+    let user = bench.user()?;
+    let name = bench.queue_name("q");
+    let queue = Queue::new(&name);
+    user.answer(queue.declare(&user.connection))?;
+    for body in numbered("", 0..20) {
+        user.answer(user.connection.producer().publish(body).routing_key(&name).send())?;
+    }
+    let (seen, is_released) = (Log::default(), Arc::new(AtomicBool::new(false)));
+    let held = Arc::new(Mutex::new(Vec::new()));
+    let (log, released, hold) = (seen.clone(), Arc::clone(&is_released), Arc::clone(&held));
+    let handler = move |message: Message| {
+        log.add(text(&message));
+        if log.len() <= 5 || released.load(Ordering::Relaxed) {
+            drop(message.ack());
+        } else {
+            hold.lock().unwrap_or_else(PoisonError::into_inner).push(message);
+        }
+    };
+    let _consumer = user.answer(user.connection.consumer(queue).prefetch(3).on_message(handler).consume())?;
+    bench.wait_until("five messages that are answered and three that are held", || seen.len() >= 8)?;
+    bench.with_broker(|broker| broker.stop())?;
+    bench.turn()?;
+    bench.with_broker(|broker| broker.start())?;
+    is_released.store(true, Ordering::Relaxed);
+    for message in std::mem::take(&mut *held.lock().unwrap_or_else(PoisonError::into_inner)) {
+        // Where deliveries do not outlive the link this fails, and the message comes again.
+        drop(message.ack());
+    }
+    let distinct = || seen.all().into_iter().collect::<std::collections::BTreeSet<_>>().len();
+    bench.wait_until_within(bench.patience() * 3, "all messages, after the restart", &mut || distinct() >= 20)
+}
+
+fn blocked_publish_says_so(bench: &Bench) -> Verdict {
+    let user = bench.user()?;
+    let (name, other) = (bench.queue_name("q"), bench.queue_name("other"));
+    user.answer(Queue::new(&name).declare(&user.connection))?;
+    user.answer(Queue::new(&other).declare(&user.connection))?;
+    let producer = user.connection.producer();
+    user.answer(producer.publish("before").routing_key(&name).send())?;
+    bench.with_broker(|broker| broker.block(true))?;
+    let mut refusals = 0;
+    for _ in 0..5 {
+        let sent = producer.publish("blocked").routing_key(&name).timeout(Duration::from_millis(300)).send();
+        match bench.settle("the answer to a publish while the broker is blocked", sent)? {
+            Ok(_) => {}
+            Err(error) => {
+                let kinds = [ErrorKind::Timeout, ErrorKind::Overloaded, ErrorKind::Nacked];
+                ensure(kinds.contains(&error.kind()), format!("a publish while blocked failed with {error:?}"))?;
+                ensure(error.outcome().is_some(), format!("it does not say what became of the message: {error:?}"))?;
+                refusals += 1;
+            }
+        }
+    }
+    ensure(refusals > 0, "every publish was confirmed although the broker is blocked")?;
+    bench.with_broker(|broker| broker.block(false))?;
+    bench.eventually("the broker to take publishes again", || {
+        let sent = producer.publish("after").routing_key(&other).timeout(Duration::from_secs(2)).send();
+        Ok(bench.settle("the answer to a publish", sent)?.is_ok())
+    })
+}

@@ -1,0 +1,8 @@
+//! memory keeps every promise it makes, by a clock that is turned by hand.
+
+#[path = "targets/memory.rs"]
+mod target;
+
+fn main() -> std::process::ExitCode {
+    target::suite().main()
+}

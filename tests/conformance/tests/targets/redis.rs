@@ -1,0 +1,75 @@
+//! redis, on real servers.
+
+use kombu_brokers::{FaultProxy, RedisServer};
+use kombu_conformance::{Broker, Hook, Suite};
+
+/// How long a message of a killed process may stay away: short, so that the check need not wait long.
+const LEASE: &str = "visibility_timeout=3&unacked_restore_interval=1&unacked_restore_throttle=1";
+
+pub(crate) fn suite() -> kombu_core::Result<Suite> {
+    kombu_redis::register();
+    let suite = Suite::of("redis")?
+        .broker(|| Server::start().map(|server| Box::new(server) as Box<dyn Broker>))
+        .known_failure(
+            "fanout_ignores_key",
+            "Kombu's `fanout_patterns`: a keyed publish reaches the queues bound by that key",
+        )
+        .known_failure("delete_if_empty", "the refusal does not end the channel")
+        .known_failure("delivery_count_grows", "the first delivery says nothing instead of 0")
+        .known_failure("queue_deletion_notifies_consumer", "nobody tells the consumers of a deleted queue")
+        .known_failure("broken_consumer_is_never_silent", "nobody tells the consumers of a deleted queue")
+        .known_failure("body_over_limit_refused", "`max_body` is declared and not enforced")
+        .known_failure(
+            "two_processes_share_no_identity",
+            "a living consumer's messages come back after the visibility time-out",
+        );
+    Ok(suite)
+}
+
+/// A server behind a proxy that can cut its links.
+struct Server {
+    server: RedisServer,
+    proxy: FaultProxy,
+}
+
+impl Server {
+    fn start() -> Result<Self, String> {
+        let server = RedisServer::options().appendonly().requirepass(PASSWORD).start();
+        let proxy = FaultProxy::start(server.addr());
+        Ok(Server { server, proxy })
+    }
+}
+
+const PASSWORD: &str = "open-sesame";
+
+impl Broker for Server {
+    fn url(&self) -> String {
+        format!("{}?{LEASE}", self.server.url_at(self.proxy.addr()))
+    }
+
+    fn hooks(&self) -> &[Hook] {
+        &[Hook::Restart, Hook::Cut, Hook::Password, Hook::Block]
+    }
+
+    fn stop(&mut self) {
+        self.server.kill();
+        self.proxy.cut();
+    }
+
+    fn start(&mut self) {
+        self.server.restart();
+    }
+
+    fn cut(&mut self) {
+        self.proxy.cut();
+    }
+
+    fn block(&mut self, is_blocked: bool) {
+        let most = if is_blocked { "1mb" } else { "0" };
+        self.server.command(&["CONFIG", "SET", "maxmemory", most]);
+    }
+
+    fn password(&self) -> Option<String> {
+        Some(PASSWORD.to_owned())
+    }
+}
