@@ -28,6 +28,7 @@ impl Session {
                 tracing::error!(broker = %self.target.label, %error, "a popped message could not be recorded");
             }
             Request::Unblock => self.poller().handle_unblocked(&Value::Nil),
+            Request::Wait => self.handle_lost_wait(),
             Request::Quiet(_) => {}
         }
     }
@@ -79,6 +80,7 @@ impl LinkOwner for Session {
     fn handle_down(&self, _hub: &dyn Hub, link: &Arc<Link>, error: &Error, retrying: bool) {
         tracing::debug!(broker = %self.target.label, role = ?link.role(), %error, retrying, "a socket was lost");
         if link.role() == Role::Command && retrying {
+            self.repeat_held();
             for channel in self.channels() {
                 channel.report_disturbed(Some(error));
             }
@@ -93,6 +95,7 @@ impl LinkOwner for Session {
         match request {
             Request::Call(sender) => sender.send(Ok(value)),
             Request::Publish(publishing) => publishing.handle_answer(self, value),
+            Request::Wait => self.handle_waited(&value),
             Request::Routes { exchange, id } => self.handle_routes(&exchange, id, value),
             request if is_unknown_script(&value) => me.load_scripts_for(request),
             Request::Take(taking) => me.handle_taken(hub, *taking, value),
@@ -146,7 +149,7 @@ impl LinkOwner for Session {
                 *request = Request::Recover(Box::new(taking));
                 Fate::Replace(bytes, 1)
             }
-            Request::Brpop(_) | Request::Unblock => Fate::Drop,
+            Request::Brpop(_) | Request::Unblock | Request::Wait => Fate::Drop,
             _ => Fate::Keep,
         }
     }

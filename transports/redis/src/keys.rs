@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use kombu_core::PriorityOrder;
+
 use crate::options::{FanoutPrefix, RedisOptions};
 
 /// Makes and takes apart the names of one set of [`RedisOptions`] and one database.
@@ -11,7 +13,9 @@ use crate::options::{FanoutPrefix, RedisOptions};
 pub(crate) struct Keys {
     prefix: Box<str>,
     sep: Box<str>,
+    /// Ascending.
     steps: Box<[u8]>,
+    order: PriorityOrder,
     fanout_prefix: Box<str>,
     fanout_patterns: bool,
     unacked: Box<str>,
@@ -27,6 +31,7 @@ impl Keys {
             prefix: options.global_keyprefix.as_str().into(),
             sep: options.sep.as_str().into(),
             steps: options.priority_steps.as_slice().into(),
+            order: options.priority_order,
             fanout_prefix: match &options.fanout_prefix {
                 FanoutPrefix::Database => format!("/{}.", options.db).into(),
                 FanoutPrefix::Empty => "".into(),
@@ -44,8 +49,8 @@ impl Keys {
         &self.sep
     }
 
-    /// Returns the priority steps in the order in which they are served: `[0, 3, 6, 9]` by default. The lowest is served
-    /// first: on Redis, Kombu's lower number is the more urgent one.
+    /// Returns the priority steps, ascending: `[0, 3, 6, 9]` by default. On Redis, Kombu's lower number is the more urgent one,
+    /// unless the option `priority_order` turns that round.
     pub(crate) fn steps(&self) -> &[u8] {
         &self.steps
     }
@@ -75,7 +80,11 @@ impl Keys {
 
     /// Returns the lists of `queue`, one per step, in the order in which they are served.
     pub(crate) fn lists(&self, queue: &str) -> impl Iterator<Item = String> {
-        self.steps.iter().map(|step| self.list(queue, *step))
+        let count = self.steps.len();
+        (0..count).map(move |at| {
+            let at = if self.order == PriorityOrder::HighFirst { count - 1 - at } else { at };
+            self.list(queue, self.steps[at])
+        })
     }
 
     /// Returns the queue that the list `key` belongs to: the name up to the last separator.

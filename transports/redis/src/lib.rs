@@ -24,6 +24,19 @@
 //! capacity; several applications, each with a tag of its own, spread over the nodes. Without a hash tag a node of a cluster is
 //! refused. While a slot is moved by hand (`MIGRATING`), work waits until the move is done.
 //!
+//! # Options of our own
+//!
+//! Kombu's transport options have Kombu's names and defaults. Beside them:
+//!
+//! | option | default | meaning |
+//! |---|---|---|
+//! | `confirm` | `server` | when a publish is confirmed: once the server has it; `wait(n)`, once `n` replicas have it too (`WAIT`), so that a failover does not lose it; `fsync`, once the disk has it (`WAITAOF`, Redis 7.2). One command per tick; a replica that is slow keeps everything on the connection waiting for up to 0.1 seconds at a time |
+//! | `priority_order` | `low_first` | which priorities are served first: Kombu's order on Redis, or AMQP's with `high_first`. It changes how this connection reads, not where messages lie |
+//! | `lease` | 30 | seconds without a life sign after which a consumer is given up |
+//! | `wake` | `auto` | what wakes an idle consumer |
+//! | `max_message_size` | 128 MiB | the largest envelope that is read, in bytes |
+//! | `max_nesting` | 512 | how deep lists and maps of an envelope nest |
+//!
 //! # How it works
 //!
 //! ```text
@@ -45,6 +58,7 @@ mod binding;
 mod brpop;
 mod channel;
 mod channel_core;
+mod confirm;
 mod connection;
 mod consumer;
 mod declare;

@@ -10,7 +10,7 @@ mod tls;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kombu_core::{Result, TransportConfig};
+use kombu_core::{PriorityOrder, Result, TransportConfig};
 
 pub(crate) use self::address::SCHEMES;
 pub(crate) use self::sentinel::SentinelOptions;
@@ -73,6 +73,10 @@ pub(crate) struct RedisOptions {
     pub(crate) keepalive: Keepalive,
     /// How the connection is encrypted; default not.
     pub(crate) tls: Option<TlsOptions>,
+    /// When a publish counts as confirmed; default once the server has answered. Ours, not Kombu's.
+    pub(crate) confirm: ConfirmBy,
+    /// Which end of the priorities is served first; default the lower numbers, as in Kombu. Ours, not Kombu's.
+    pub(crate) priority_order: PriorityOrder,
     /// How bodies are written; default base64.
     pub(crate) body_encoding: BodyEncoding,
     /// The queue for what a direct exchange cannot route; default none.
@@ -160,6 +164,17 @@ pub(crate) enum QueueOrder {
     Sorted,
 }
 
+/// Who must have a message before its publish is confirmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ConfirmBy {
+    /// The server.
+    Server,
+    /// So many of its replicas: `WAIT`.
+    Replicas(u32),
+    /// Its disk: `WAITAOF`.
+    Disk,
+}
+
 /// How bodies are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BodyEncoding {
@@ -212,6 +227,8 @@ impl Default for RedisOptions {
             socket_connect_timeout: None,
             keepalive: Keepalive::default(),
             tls: None,
+            confirm: ConfirmBy::Server,
+            priority_order: PriorityOrder::LowFirst,
             body_encoding: BodyEncoding::Base64,
             deadletter_queue: None,
             max_message_size: Self::MAX_MESSAGE_SIZE,

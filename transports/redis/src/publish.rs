@@ -214,6 +214,7 @@ fn submit(session: &Session, ticket: Ticket, destination: Destination, prepared:
             publishing.destination.write(session, prepared, out);
         }
     };
+    session.expect_confirm();
     if let Err(request) = session.command.submit(request, replies, deadline, write)
         && let Request::Publish(publishing) = *request
     {
@@ -302,11 +303,44 @@ impl Publishing {
         };
         match queues {
             Ok(0) => self.ticket.finish_unroutable(session),
+            Ok(queues) if matches!(self.destination, Destination::Channel(_)) => self.confirm(session, queues),
             Ok(queues) => {
-                let queues = Some(u32::try_from(queues).unwrap_or(u32::MAX));
-                self.ticket.finish(session, Ok(Confirmation::Confirmed { queues }));
+                if let Some((publishing, queues)) = session.hold(self, queues) {
+                    publishing.confirm(session, queues);
+                }
             }
             Err(error) => self.ticket.finish(session, Err(error)),
+        }
+    }
+
+    /// Ends it: `queues` queues or listeners have the message.
+    pub(crate) fn confirm(self, session: &Session, queues: usize) {
+        let queues = Some(u32::try_from(queues).unwrap_or(u32::MAX));
+        self.end(session, Ok(Confirmation::Confirmed { queues }));
+    }
+
+    /// Ends it with `result`.
+    pub(crate) fn end(self, session: &Session, result: Result<Confirmation>) {
+        self.ticket.finish(session, result);
+    }
+
+    /// Returns until when it may be answered.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.ticket.deadline
+    }
+
+    /// Sends it once more: what had it may be gone.
+    pub(crate) fn submit_again(mut self, session: &Session) {
+        let Fate::Replace(bytes, replies) = self.write_again(session) else {
+            return self.fail(session, true, &closed());
+        };
+        let deadline = self.ticket.deadline;
+        session.expect_confirm();
+        let request = Request::Publish(Box::new(self));
+        if let Err(request) = session.command.submit(request, replies, deadline, |_, out| out.extend(bytes))
+            && let Request::Publish(publishing) = *request
+        {
+            publishing.fail(session, true, &closed());
         }
     }
 

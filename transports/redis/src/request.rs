@@ -15,6 +15,8 @@ pub(crate) enum Request {
     Call(ReplySender<Result<Value>>),
     /// A publish.
     Publish(Box<Publishing>),
+    /// Replicas or the disk are waited for.
+    Wait,
     /// The binding table of an exchange, for the publishes that wait for read number `id`.
     Routes {
         /// The exchange.

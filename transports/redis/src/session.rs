@@ -13,6 +13,7 @@ use redis::Value;
 use crate::answers::is_unknown_script;
 use crate::backlog::Backlog;
 use crate::channel_core::ChannelCore;
+use crate::confirm::Held;
 use crate::connection::{Link, LinkOwner, Role, Target, closed, command, refusal};
 use crate::envelope::Limits;
 use crate::keys::Keys;
@@ -39,6 +40,7 @@ pub(crate) struct Session {
     pub(crate) consumer: String,
     pub(crate) backlog: Backlog,
     pub(crate) routes: Mutex<Routes>,
+    pub(crate) held: Mutex<Held>,
     pub(crate) warnings: LogLimit,
     pub(crate) sweep: Mutex<Sweep>,
     /// The exclusive queues declared here, which go with the connection.
@@ -70,6 +72,7 @@ impl Session {
                 consumer: uuid::Uuid::new_v4().simple().to_string(),
                 backlog: Backlog::default(),
                 routes: Mutex::default(),
+                held: Mutex::default(),
                 warnings: LogLimit::default(),
                 sweep: Mutex::default(),
                 exclusive: Mutex::default(),
@@ -137,6 +140,7 @@ impl Session {
             link.close(hub);
         }
         self.deliver_broadcasts();
+        self.submit_wait();
         self.command.flush(hub);
         for link in links {
             link.flush(hub);
@@ -251,6 +255,7 @@ impl Session {
             link.close(hub);
         }
         self.command.close(hub);
+        self.fail_held(&closed());
     }
 
     /// Says whether the command connection stands.

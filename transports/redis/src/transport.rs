@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use kombu_core::hub::Hub;
 use kombu_core::method::QueueDelete;
 use kombu_core::{
-    Capabilities, Channel, Clock, Error, ErrorKind, Ordering, Priority, PriorityOrder, Result, Support, Transport,
-    TransportConfig, TransportEntry, registry, reply,
+    Capabilities, Channel, Clock, Error, ErrorKind, Ordering, Priority, Result, Support, Transport, TransportConfig,
+    TransportEntry, registry, reply,
 };
 
 use crate::channel::{CLOSE_PATIENCE, RedisChannel, within};
@@ -93,7 +93,7 @@ impl Transport for RedisTransport {
         };
         let greeting = opened.unwrap_or_else(|| Err(crate::connection::closed()))?;
         check_version(&greeting)?;
-        Ok(())
+        session.check_confirm(&greeting).await
     }
 
     async fn channel(&self) -> Result<Arc<dyn Channel>> {
@@ -170,6 +170,7 @@ impl Session {
                 tracing::debug!(%error, "an exclusive queue could not be deleted");
             }
         }
+        let _ = within(self, CLOSE_PATIENCE, self.settle_held()).await;
         self.end_sweep();
         self.poller().stop(self);
         self.touch();
@@ -214,7 +215,7 @@ fn capabilities(options: &RedisOptions) -> Capabilities {
     capabilities.heartbeats = Support::Emulated;
     capabilities.recovery = Support::Emulated;
     let levels = u8::try_from(options.priority_steps.len()).unwrap_or(u8::MAX);
-    capabilities.priority = Some(Priority { levels, order: PriorityOrder::LowFirst });
+    capabilities.priority = Some(Priority { levels, order: options.priority_order });
     capabilities.restore_after_crash = Some(options.visibility_timeout);
     capabilities.max_body = Some(options.max_message_size as u64 / 2);
     capabilities.ordering = Ordering::Queue;

@@ -109,6 +109,8 @@ pub(super) const NAMES: &[&str] = &[
     "max_nesting",
     "lease",
     "wake",
+    "confirm",
+    "priority_order",
     "virtual_host",
 ];
 
@@ -119,7 +121,6 @@ pub(super) const UNSUPPORTED: &[(&str, Supported, &str)] = &[
     ("ack_emulation", |value| take::flag(value) == Some(true), "a message would be lost with the process that took it"),
     ("credential_provider", |_| false, "credentials come from the URL"),
     ("topology", |value| value.as_str() == Some("kombu"), "there is only Kombu's own topology"),
-    ("confirm", |_| false, "a publish is confirmed when the server has answered it"),
     ("max_hold", |_| false, "a message may be held for any time"),
     ("sentinel_fanout_compat", |value| take::flag(value) == Some(false), "Kombu before 5.4 is not spoken to"),
     ("retry", |_| false, RETRY_POLICY),

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use kombu_core::{FieldTable, Result, Value};
+use kombu_core::{FieldTable, PriorityOrder, Result, Value};
 
 use super::names::{self, invalid};
 use super::take::Taker;
-use super::{BodyEncoding, FanoutPrefix, QueueOrder, RedisOptions, Wake};
+use super::{BodyEncoding, ConfirmBy, FanoutPrefix, QueueOrder, RedisOptions, Wake};
 
 impl RedisOptions {
     /// Reads the options of `table`; the URL's are among them, as text.
@@ -57,6 +57,8 @@ impl RedisOptions {
                 format_args!("is {limit}; a connection uses up to {SOCKETS} sockets"),
             ));
         }
+        self.read_confirm(options)?;
+        options.choice("priority_order", PRIORITY_ORDERS, &mut self.priority_order)?;
         options.choice("body_encoding", BODY_ENCODINGS, &mut self.body_encoding)?;
         options.optional_text("deadletter_queue", &mut self.deadletter_queue)?;
         if let Some(size) = options.number::<usize>("max_message_size")? {
@@ -74,6 +76,25 @@ impl RedisOptions {
                 return Err(names::unsupported(name, value, why));
             }
         }
+        Ok(())
+    }
+
+    fn read_confirm(&mut self, options: &Taker<'_>) -> Result<()> {
+        const NAME: &str = "confirm";
+        let mut text = None;
+        options.optional_text(NAME, &mut text)?;
+        let Some(text) = text else { return Ok(()) };
+        let inner = text.strip_prefix("wait(").and_then(|rest| rest.strip_suffix(')'));
+        self.confirm = match (text.as_str(), inner.map(|count| count.trim().parse::<u32>())) {
+            ("server", _) => ConfirmBy::Server,
+            ("fsync", _) => ConfirmBy::Disk,
+            (_, Some(Ok(count @ 1..=MAX_REPLICAS))) => ConfirmBy::Replicas(count),
+            _ => {
+                let wanted =
+                    format_args!("is `{text}` instead of `server`, `wait(1)` to `wait({MAX_REPLICAS})`, or `fsync`");
+                return Err(invalid(NAME, wanted));
+            }
+        };
         Ok(())
     }
 
@@ -130,3 +151,8 @@ const MIN_NESTING: usize = 4;
 
 /// Commands, a waiter, a listener, and what keeps leases.
 const SOCKETS: u32 = 4;
+
+const PRIORITY_ORDERS: &[(&str, PriorityOrder)] =
+    &[("low_first", PriorityOrder::LowFirst), ("high_first", PriorityOrder::HighFirst)];
+
+const MAX_REPLICAS: u32 = 100;

@@ -4,6 +4,7 @@
 mod close_gives_back;
 mod cluster;
 mod common;
+mod confirm;
 mod cost;
 mod doors;
 mod errors_are_clean;

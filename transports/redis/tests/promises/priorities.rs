@@ -43,6 +43,31 @@ fn a_requeued_message_goes_back_to_its_step() {
 }
 
 #[test]
+fn the_highest_number_first_is_an_option_and_changes_no_list() {
+    let server = RedisServer::start();
+    let rig = Rig::with(&server, options([("priority_order", "high_first")]));
+    let capabilities = rig.transport.capabilities();
+    assert_eq!(capabilities.priority.unwrap().order, kombu_core::PriorityOrder::HighFirst);
+    let publisher = Rig::new(&server);
+    assert_eq!(publisher.transport.capabilities().priority.unwrap().order, kombu_core::PriorityOrder::LowFirst);
+    let (channel, other) = (rig.channel(), publisher.channel());
+    for (body, priority) in [("none", None), ("0", Some(0)), ("9", Some(9)), ("5", Some(5)), ("8", Some(8))] {
+        for channel in [&channel, &other] {
+            let envelope = prioritised("", "q", body, priority);
+            block_on(channel.channel.basic_publish(BasicPublish::default(), envelope)).unwrap();
+        }
+    }
+    assert_eq!(bodies(&[channel.get("q").unwrap()]), ["9"]);
+    assert_eq!(bodies(&[other.get("q").unwrap()]), ["none"]);
+    let inbox = channel.consume("q");
+    assert_eq!(bodies(&inbox.take(8)), ["9", "8", "8", "5", "5", "none", "0", "0"]);
+    // What wakes an idle consumer keeps the order as well.
+    let envelope = prioritised("", "q", "late", Some(7));
+    block_on(other.channel.basic_publish(BasicPublish::default(), envelope)).unwrap();
+    assert_eq!(bodies(&inbox.take(1)), ["late"]);
+}
+
+#[test]
 fn steps_are_an_option() {
     let server = RedisServer::start();
     let rig = Rig::with(&server, options([("priority_steps", "0,5")]));

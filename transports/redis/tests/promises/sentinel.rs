@@ -15,22 +15,28 @@ const NAME: &str = "orders";
 
 impl Watched {
     fn start() -> Self {
+        Watched::with_replicas(1)
+    }
+
+    fn with_replicas(count: usize) -> Self {
         let master = RedisServer::options().appendonly().start();
-        // A failover has not to wait until the new master writes for the first time.
-        let replica = RedisServer::options().appendonly().replica_of(master.addr()).start();
+        let replica = |_| RedisServer::options().appendonly().replica_of(master.addr()).start();
+        let replicas: Vec<RedisServer> = (0..count).map(replica).collect();
         let sentinel = || RedisServer::options().sentinel(NAME, master.addr(), 2).start();
         let sentinels: Vec<RedisServer> = (0..3).map(|_| sentinel()).collect();
-        let watched = Watched { servers: vec![master, replica], sentinels };
+        let servers = std::iter::once(master).chain(replicas).collect();
+        let watched = Watched { servers, sentinels };
         let knows = |sentinel: &RedisServer| {
             let facts = sentinel.command(&["SENTINEL", "MASTER", NAME]);
             let facts = facts.texts();
             let fact = |name: &str| facts.iter().position(|fact| *fact == name).map(|at| facts[at + 1]);
-            fact("num-other-sentinels") == Some("2") && fact("num-slaves") == Some("1")
+            fact("num-other-sentinels") == Some("2") && fact("num-slaves") == Some(&*count.to_string())
         };
         let ready = eventually(PATIENCE, || watched.sentinels.iter().all(knows));
         assert!(ready, "{}", watched.sentinels[0].log());
-        let linked = || watched.servers[1].command(&["INFO", "replication"]).text().contains("master_link_status:up");
-        assert!(eventually(PATIENCE, linked));
+        let linked =
+            |server: &RedisServer| server.command(&["INFO", "replication"]).text().contains("master_link_status:up");
+        assert!(eventually(PATIENCE, || watched.servers[1..].iter().all(linked)));
         watched
     }
 
@@ -80,6 +86,42 @@ fn consumers_and_publishers_move_to_the_new_master_and_confirmed_messages_with_t
     let mut client = watched.servers[1].client();
     assert!(client.command(&["INFO", "replication"]).text().contains("role:master"));
     assert_eq!(client.command(&["HLEN", "unacked"]).int(), 0);
+}
+
+#[test]
+fn what_a_replica_confirmed_outlives_its_master() {
+    let mut watched = Watched::with_replicas(2);
+    let rig = watched.connect(options([("confirm", "wait(1)")])).unwrap();
+    let channel = rig.channel();
+    let mut under_way = std::collections::VecDeque::new();
+    let mut confirmed = 0;
+    for number in 0..600 {
+        under_way.push_back(channel.send("", "q", format!("{number}")));
+        if number == 300 {
+            watched.servers[0].kill();
+        }
+        if under_way.len() > 50 {
+            let confirm = under_way.pop_front().unwrap();
+            assert!(matches!(block_on(confirm).unwrap(), Confirmation::Confirmed { queues: Some(1) }));
+            confirmed += 1;
+        }
+    }
+    for confirm in under_way {
+        assert!(matches!(block_on(confirm).unwrap(), Confirmation::Confirmed { queues: Some(1) }));
+        confirmed += 1;
+    }
+    assert_eq!(confirmed, 600);
+    let inbox = channel.consume("q");
+    let mut seen = std::collections::BTreeMap::<String, u32>::new();
+    while seen.len() < 600 {
+        for delivery in inbox.take(1) {
+            let is_marked = delivery.envelope.headers.get("x-republished").is_some();
+            let count = seen.entry(bodies(std::slice::from_ref(&delivery)).remove(0)).or_default();
+            *count += 1;
+            assert!(*count == 1 || is_marked || delivery.redelivered, "a double that does not say so");
+            channel.ack(delivery.tag).unwrap();
+        }
+    }
 }
 
 #[test]
