@@ -110,6 +110,8 @@ capabilities! {
     delete_conditions,
     /// `x-max-length` and `x-max-length-bytes`.
     queue_max_length,
+    /// One consumer of a queue at a time (`x-single-active-consumer`).
+    single_active_consumer,
     /// Settling up to a tag.
     ack_multiple,
     /// `basic.nack`.
@@ -120,6 +122,8 @@ capabilities! {
     redelivered,
     /// Deliveries say how often they were given back.
     delivery_count,
+    /// Messages given back too often are dead-lettered (`x-delivery-limit`).
+    delivery_limit,
     /// Unsettled deliveries of a closed channel go back.
     restore_on_close,
     /// A window per consumer.
@@ -130,6 +134,8 @@ capabilities! {
     consumer_cancel_notice,
     /// One consumer may lock out others.
     exclusive_consumer,
+    /// Consumers of a higher `x-priority` are served first.
+    consumer_priority,
     /// Consumers of a queue share its messages evenly.
     fair_dispatch,
     /// Messages that expire (`expiration`).
@@ -138,7 +144,7 @@ capabilities! {
     queue_ttl,
     /// Dead-letter exchanges.
     dead_letter,
-    /// Delayed delivery.
+    /// Exchanges that hold messages back (`x-delayed-message`, header `x-delay`).
     delayed,
     /// Messages outlive the broker's restart.
     persistent,

@@ -24,5 +24,5 @@ pub fn register() {
 }
 
 fn make(config: TransportConfig) -> Result<Arc<dyn Transport>> {
-    Ok(Arc::new(VirtualTransport::new(namespace::broker(&config))))
+    Ok(Arc::new(VirtualTransport::new(namespace::broker(&config)?)))
 }

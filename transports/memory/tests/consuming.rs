@@ -5,7 +5,7 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{Broker, Collect, Hear, Lane, numbers, wait};
+use common::{Broker, Collect, Hear, Lane, numbers, queue, wait};
 use kombu_core::method::BasicConsume;
 use kombu_core::{DeliveryTag, ErrorKind, Scope};
 
@@ -180,13 +180,79 @@ fn a_tag_is_used_once_on_a_channel() {
     let named = || BasicConsume { queue: "q".into(), consumer_tag: "mine".into(), ..Default::default() };
     let sink = || Arc::new(Collect::default());
     assert_eq!(lane.try_consume(named(), sink()).unwrap(), "mine");
-    let error = lane.try_consume(named(), sink()).unwrap_err();
-    assert_eq!((error.kind(), error.context("consumer_tag")), (ErrorKind::InvalidArgument, Some("mine")));
     broker.channel().try_consume(named(), sink()).unwrap();
     wait(lane.0.basic_cancel("mine".into())).unwrap();
     lane.try_consume(named(), sink()).unwrap();
     let chosen = [lane.consume_into("q", sink()), lane.consume_into("q", sink())];
     assert_ne!(chosen[0], chosen[1]);
+}
+
+#[test]
+fn a_tag_used_twice_ends_the_connection() {
+    let broker = Broker::new();
+    let connection = broker.connect();
+    let (lane, sibling) = (Lane(wait(connection.channel()).unwrap()), Lane(wait(connection.channel()).unwrap()));
+    let (hear, hear_sibling) = (Hear::on(&lane), Hear::on(&sibling));
+    lane.queue("q");
+    let named = || BasicConsume { queue: "q".into(), consumer_tag: "mine".into(), ..Default::default() };
+    let sink = Arc::new(Collect::default());
+    lane.try_consume(named(), sink.clone()).unwrap();
+    let error = lane.try_consume(named(), Arc::new(Collect::default())).unwrap_err();
+    assert_eq!((error.kind(), error.scope()), (ErrorKind::AccessRefused, Scope::Connection));
+    assert_eq!(error.context("consumer_tag"), Some("mine"));
+    assert_eq!(
+        (hear.take(), hear_sibling.take()),
+        (vec!["closed AccessRefused".into()], vec!["closed AccessRefused".into()])
+    );
+    assert_eq!(sink.cancelled().len(), 1);
+    assert_eq!(wait(connection.channel()).err().map(|error| error.kind()), Some(ErrorKind::Closed));
+    // Others are not touched, and the queue is free.
+    broker.channel().try_consume(named(), Arc::new(Collect::default())).unwrap();
+}
+
+#[test]
+fn consumers_of_a_higher_priority_are_served_first() {
+    let broker = Broker::new();
+    let lane = broker.channel();
+    lane.queue("q");
+    lane.qos(2, false);
+    let with = |priority: i64| {
+        let mut method = BasicConsume { queue: "q".into(), ..Default::default() };
+        method.arguments.insert("x-priority", priority);
+        let sink = Arc::new(Collect::default());
+        lane.try_consume(method, sink.clone()).unwrap();
+        sink
+    };
+    let (low, high, usual) = (with(-1), with(10), with(0));
+    lane.fill("q", 0..5);
+    assert_eq!(
+        (high.take_bodies(), usual.take_bodies(), low.take_bodies()),
+        (numbers(0..2), numbers(2..4), numbers(4..5))
+    );
+    let mut method = BasicConsume { queue: "q".into(), ..Default::default() };
+    method.arguments.insert("x-priority", "high");
+    let error = broker.channel().try_consume(method, Arc::new(Collect::default())).unwrap_err();
+    assert_eq!((error.kind(), error.context("argument")), (ErrorKind::PreconditionFailed, Some("x-priority")));
+}
+
+#[test]
+fn a_single_active_consumer_has_an_heir() {
+    let broker = Broker::new();
+    let lane = broker.channel();
+    let mut declare = queue("q");
+    declare.arguments.insert("x-single-active-consumer", true);
+    wait(lane.0.queue_declare(declare)).unwrap();
+    let (first, second) = (Arc::new(Collect::default()), Arc::new(Collect::default()));
+    let tag = lane.consume_into("q", first.clone());
+    lane.consume_into("q", second.clone());
+    lane.fill("q", 0..3);
+    assert_eq!((first.take_bodies(), second.len()), (numbers(0..3), 0));
+    wait(lane.0.basic_cancel(tag)).unwrap();
+    lane.fill("q", 3..5);
+    assert_eq!((first.len(), second.take_bodies()), (0, numbers(3..5)));
+    let exclusive = BasicConsume { queue: "q".into(), exclusive: true, ..Default::default() };
+    let error = broker.channel().try_consume(exclusive, Arc::new(Collect::default())).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AccessRefused);
 }
 
 #[test]
@@ -213,7 +279,7 @@ fn consuming_needs_a_queue_and_known_arguments() {
     let lane = broker.channel();
     lane.queue("q");
     let mut method = BasicConsume { queue: "q".into(), ..Default::default() };
-    method.arguments.insert("x-priority", 5);
+    method.arguments.insert("x-stream-offset", 5);
     let error = lane.try_consume(method, Arc::new(Collect::default())).unwrap_err();
     assert_eq!((error.kind(), error.scope()), (ErrorKind::Unsupported, Scope::Operation));
     let method = BasicConsume { queue: "none".into(), ..Default::default() };

@@ -1,54 +1,65 @@
-//! Which arguments of declarations are understood. One that is not is refused by name: ignoring `x-message-ttl` would break a
-//! promise without a word.
+//! What the arguments of exchanges, bindings and consumers ask for.
 
-use kombu_core::{ExchangeKind, FieldTable, Result, Value};
+use kombu_core::method::BasicConsume;
+use kombu_core::{ExchangeKind, FieldTable, Result, ShortStr, Value};
 
 use crate::refusal;
 
-/// Checks the arguments of `queue.declare`.
-pub(crate) fn check_queue(arguments: &FieldTable) -> Result<()> {
-    for (name, value) in arguments.iter() {
-        let capability = match name.as_str() {
-            "x-queue-type" if value.as_str() == Some("classic") => continue,
-            "x-expires" => "queue_expires",
-            "x-message-ttl" => "queue_ttl",
-            "x-max-length" | "x-max-length-bytes" | "x-overflow" => "queue_max_length",
-            "x-max-priority" => "priority",
-            "x-dead-letter-exchange" | "x-dead-letter-routing-key" => "dead_letter",
-            // RabbitMQ ignores what it does not know; names that start `x-` are asked of the broker, others are notes.
-            other if other.starts_with("x-") => "queue arguments",
-            _ => continue,
-        };
-        return Err(refusal::unsupported(capability, name).with("argument", name));
-    }
-    Ok(())
+/// The kind of exchange that holds messages back; RabbitMQ's delayed-message plugin named it.
+pub(crate) const DELAYED: &str = "x-delayed-message";
+
+/// How an exchange routes, by its kind and arguments.
+pub(crate) struct Routing {
+    pub(crate) kind: ExchangeKind,
+    /// Messages with the header `x-delay` are held back.
+    pub(crate) is_delayed: bool,
+    /// Where messages go that match no binding.
+    pub(crate) alternate: Option<ShortStr>,
 }
 
-/// Checks the kind and the arguments of `exchange.declare`.
-pub(crate) fn check_exchange(kind: &ExchangeKind, arguments: &FieldTable) -> Result<()> {
-    match kind {
-        ExchangeKind::Direct | ExchangeKind::Topic | ExchangeKind::Fanout => {}
-        ExchangeKind::Headers => return Err(refusal::unsupported("exchange_headers", "headers")),
-        ExchangeKind::Other(name) if name.as_str() == "x-delayed-message" => {
-            return Err(refusal::unsupported("delayed", name));
-        }
-        other => return Err(refusal::unsupported("exchange kinds", other.as_str())),
+/// Reads the kind and the arguments of `exchange.declare`.
+pub(crate) fn routing(exchange: &str, kind: &ExchangeKind, arguments: &FieldTable) -> Result<Routing> {
+    let text = |name: &'static str| match arguments.get(name) {
+        None => Ok(None),
+        Some(value) => match value.as_str() {
+            Some(text) => Ok(Some(ShortStr::from(text))),
+            None => Err(refusal::invalid_argument("exchange", exchange, name, "not text")),
+        },
+    };
+    let is_delayed = kind.as_str() == DELAYED;
+    let kind = match kind {
+        ExchangeKind::Other(_) if is_delayed => match text("x-delayed-type")? {
+            Some(kind) => kind.parse()?,
+            None => return Err(refusal::invalid_argument("exchange", exchange, "x-delayed-type", "missing")),
+        },
+        known => known.clone(),
+    };
+    if let ExchangeKind::Other(other) = &kind {
+        return Err(refusal::unsupported("exchange kinds", other));
     }
-    for (name, _) in arguments.iter() {
+    for name in arguments.keys() {
+        if name.starts_with("x-") && !(is_delayed && *name == "x-delayed-type") {
+            return Err(refusal::unsupported("exchange arguments", name).with("argument", name));
+        }
+    }
+    Ok(Routing { kind, is_delayed, alternate: text("alternate-exchange")? })
+}
+
+/// Reads the priority of a consumer, 0 unless given, and refuses arguments nobody here understands.
+pub(crate) fn consumer_priority(method: &BasicConsume) -> Result<i64> {
+    let mut priority = 0;
+    for (name, value) in method.arguments.iter() {
         match name.as_str() {
-            "alternate-exchange" => return Err(refusal::unsupported("alternate_exchange", name)),
-            other if other.starts_with("x-") => return Err(refusal::unsupported("exchange arguments", name)),
+            "x-priority" => {
+                let number = value.as_i64();
+                priority = number
+                    .ok_or_else(|| refusal::invalid_argument("queue", &method.queue, "x-priority", "not an integer"))?;
+            }
+            other if other.starts_with("x-") && *value != Value::Null => {
+                return Err(refusal::unsupported("consumer arguments", other).with("argument", other));
+            }
             _ => {}
         }
     }
-    Ok(())
-}
-
-/// Checks the arguments of `basic.consume`.
-pub(crate) fn check_consumer(arguments: &FieldTable) -> Result<()> {
-    let asked = |(name, value): &(&kombu_core::ShortStr, &Value)| name.starts_with("x-") && **value != Value::Null;
-    match arguments.iter().find(asked) {
-        Some((name, _)) => Err(refusal::unsupported("consumer arguments", name)),
-        None => Ok(()),
-    }
+    Ok(priority)
 }

@@ -1,70 +1,100 @@
 //! The bindings of an exchange, arranged by how its kind routes.
 
 use indexmap::IndexMap;
-use kombu_core::ShortStr;
+use kombu_core::{ExchangeKind, FieldTable, Headers, Result, ShortStr};
 
+use crate::exchange::Destination;
+use crate::header_match::HeaderMatch;
 use crate::map::Map;
-use crate::queue::QueueKey;
 use crate::topic::TopicTable;
 
-/// Finds the queues for a routing key.
+/// Finds where a message goes.
 pub(crate) enum BindingTable {
-    /// The queues of each binding key.
-    Direct(Map<ShortStr, Vec<QueueKey>>),
-    Topic(TopicTable<QueueKey>),
-    /// With how many keys each queue is bound; in the order in which they were bound.
-    Fanout(IndexMap<QueueKey, usize, foldhash::fast::RandomState>),
+    /// The destinations of each binding key.
+    Direct(Map<ShortStr, Vec<Destination>>),
+    Topic(TopicTable<Destination>),
+    /// With how many keys each is bound; in the order in which they were bound.
+    Fanout(IndexMap<Destination, usize, foldhash::fast::RandomState>),
+    Headers(Vec<HeadersBinding>),
+}
+
+pub(crate) struct HeadersBinding {
+    binding_key: ShortStr,
+    arguments: FieldTable,
+    wanted: HeaderMatch,
+    destination: Destination,
 }
 
 impl BindingTable {
-    pub(crate) fn direct() -> Self {
-        BindingTable::Direct(Map::default())
+    /// Makes an empty table; `None` when nobody knows how to route by the kind.
+    pub(crate) fn of(kind: &ExchangeKind) -> Option<Self> {
+        Some(match kind {
+            ExchangeKind::Direct => BindingTable::Direct(Map::default()),
+            ExchangeKind::Topic => BindingTable::Topic(TopicTable::new()),
+            ExchangeKind::Fanout => BindingTable::Fanout(IndexMap::default()),
+            ExchangeKind::Headers => BindingTable::Headers(Vec::new()),
+            _ => return None,
+        })
     }
 
-    pub(crate) fn topic() -> Self {
-        BindingTable::Topic(TopicTable::new())
+    /// Says whether a route depends on the arguments of bindings and the headers of messages.
+    pub(crate) fn is_by_headers(&self) -> bool {
+        matches!(self, BindingTable::Headers(_))
     }
 
-    pub(crate) fn fanout() -> Self {
-        BindingTable::Fanout(IndexMap::default())
+    /// Checks the arguments of a binding.
+    pub(crate) fn check(&self, arguments: &FieldTable) -> Result<()> {
+        if self.is_by_headers() { HeaderMatch::of(arguments).map(drop) } else { Ok(()) }
     }
 
-    /// Adds a pair that is not in it.
-    pub(crate) fn insert(&mut self, binding_key: ShortStr, queue: QueueKey) {
+    /// Adds a pair that is not in it; for a headers exchange, with these arguments.
+    pub(crate) fn insert(&mut self, binding_key: ShortStr, destination: Destination, arguments: &FieldTable) {
         match self {
-            BindingTable::Direct(keys) => keys.entry(binding_key).or_default().push(queue),
-            BindingTable::Topic(table) => drop(table.insert(&binding_key, queue)),
-            BindingTable::Fanout(queues) => *queues.entry(queue).or_default() += 1,
+            BindingTable::Direct(keys) => keys.entry(binding_key).or_default().push(destination),
+            BindingTable::Topic(table) => drop(table.insert(&binding_key, destination)),
+            BindingTable::Fanout(all) => *all.entry(destination).or_default() += 1,
+            BindingTable::Headers(all) => {
+                // Checked when the binding was asked for; one found in a store may be of another version.
+                if let Ok(wanted) = HeaderMatch::of(arguments) {
+                    all.push(HeadersBinding { binding_key, arguments: arguments.clone(), wanted, destination });
+                }
+            }
         }
     }
 
-    /// Takes a pair out.
-    pub(crate) fn remove(&mut self, binding_key: &ShortStr, queue: QueueKey) {
+    /// Takes a pair out; for a headers exchange, the one with these arguments.
+    pub(crate) fn remove(&mut self, binding_key: &ShortStr, destination: Destination, arguments: &FieldTable) {
         match self {
             BindingTable::Direct(keys) => {
-                let Some(queues) = keys.get_mut(binding_key) else { return };
-                queues.retain(|other| *other != queue);
-                if queues.is_empty() {
+                let Some(all) = keys.get_mut(binding_key) else { return };
+                all.retain(|other| *other != destination);
+                if all.is_empty() {
                     keys.remove(binding_key);
                 }
             }
-            BindingTable::Topic(table) => drop(table.remove(binding_key, &queue)),
-            BindingTable::Fanout(queues) => {
-                let Some(count) = queues.get_mut(&queue) else { return };
+            BindingTable::Topic(table) => drop(table.remove(binding_key, &destination)),
+            BindingTable::Fanout(all) => {
+                let Some(count) = all.get_mut(&destination) else { return };
                 *count -= 1;
                 if *count == 0 {
-                    queues.shift_remove(&queue);
+                    all.shift_remove(&destination);
                 }
             }
+            BindingTable::Headers(all) => all.retain(|other| {
+                other.destination != destination || other.binding_key != *binding_key || other.arguments != *arguments
+            }),
         }
     }
 
-    /// Appends the queues for a routing key.
-    pub(crate) fn route(&mut self, routing_key: &str, found: &mut Vec<QueueKey>) {
+    /// Appends where a message goes.
+    pub(crate) fn route(&mut self, routing_key: &str, headers: &Headers, found: &mut Vec<Destination>) {
         match self {
             BindingTable::Direct(keys) => found.extend(keys.get(routing_key).into_iter().flatten()),
-            BindingTable::Topic(table) => table.find(routing_key, |queue| found.push(*queue)),
-            BindingTable::Fanout(queues) => found.extend(queues.keys()),
+            BindingTable::Topic(table) => table.find(routing_key, |destination| found.push(*destination)),
+            BindingTable::Fanout(all) => found.extend(all.keys()),
+            BindingTable::Headers(all) => {
+                found.extend(all.iter().filter(|each| each.wanted.matches(headers)).map(|each| each.destination));
+            }
         }
     }
 }

@@ -4,8 +4,8 @@ use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use kombu_core::method::{
-    BasicConsume, BasicGet, BasicPublish, ExchangeDeclare, ExchangeDelete, QueueBind, QueueDeclare, QueueDeclared,
-    QueueDelete,
+    BasicConsume, BasicGet, BasicPublish, ExchangeBind, ExchangeDeclare, ExchangeDelete, QueueBind, QueueDeclare,
+    QueueDeclared, QueueDelete,
 };
 use kombu_core::{
     Channel, ChannelEvents, Confirm, ConsumerTag, Delivery, DeliverySink, DeliveryTag, Envelope, Error, ErrorKind,
@@ -38,12 +38,26 @@ impl<S: QueueStore> VirtualChannel<S> {
     fn call<T>(
         &self,
         operation: &'static str,
+        act: impl FnOnce(&mut State<S>, ChannelKey, &mut Afterwards) -> Result<T>,
+    ) -> Result<T> {
+        self.call_at(operation, ErrorKind::Closed, true, act)
+    }
+
+    /// Calls the broker; with `rings`, after everything is done whose time has come.
+    #[inline]
+    fn call_at<T>(
+        &self,
+        operation: &'static str,
         when_gone: ErrorKind,
+        rings: bool,
         act: impl FnOnce(&mut State<S>, ChannelKey, &mut Afterwards) -> Result<T>,
     ) -> Result<T> {
         self.connection.broker.with(|state, after| {
             if !state.has_channel(self.key) {
                 return Err(refusal::gone(when_gone, self.fate.get()).during(operation));
+            }
+            if rings {
+                state.ring(after);
             }
             act(state, self.key, after).map_err(|error| self.fail(state, error.during(operation), after))
         })
@@ -51,15 +65,17 @@ impl<S: QueueStore> VirtualChannel<S> {
 
     #[cold]
     fn fail(&self, state: &mut State<S>, error: Error, after: &mut Afterwards) -> Error {
-        if error.scope() == Scope::Channel {
-            state.fail_channel(self.key, &error, after);
+        match error.scope() {
+            Scope::Channel => state.fail_channel(self.key, &error, after),
+            Scope::Connection => state.fail_connection(self.key, &error, after),
+            _ => {}
         }
         error
     }
 
     #[inline]
     fn settle(&self, operation: &'static str, tag: DeliveryTag, multiple: bool, verdict: Verdict<'_>) -> Settled {
-        let settled = self.call(operation, ErrorKind::ChannelGone, |state, channel, after| {
+        let settled = self.call_at(operation, ErrorKind::ChannelGone, false, |state, channel, after| {
             let settled = if multiple {
                 // AMQP: tag 0 with `multiple` means all.
                 state.settle_up_to(channel, (tag.0 != 0).then_some(tag), verdict, after).map(|()| None)
@@ -81,49 +97,51 @@ impl<S: QueueStore> VirtualChannel<S> {
 #[async_trait]
 impl<S: QueueStore> Channel for VirtualChannel<S> {
     async fn exchange_declare(&self, method: ExchangeDeclare) -> Result<()> {
-        self.call("exchange.declare", ErrorKind::Closed, |state, _, _| state.exchange_declare(method))
+        self.call("exchange.declare", |state, _, _| state.exchange_declare(method))
+    }
+
+    async fn exchange_bind(&self, method: ExchangeBind) -> Result<()> {
+        self.call("exchange.bind", |state, _, _| state.exchange_bind(method))
+    }
+
+    async fn exchange_unbind(&self, method: ExchangeBind) -> Result<()> {
+        self.call("exchange.unbind", |state, _, after| state.exchange_unbind(method, after))
     }
 
     async fn exchange_delete(&self, method: ExchangeDelete) -> Result<()> {
-        self.call("exchange.delete", ErrorKind::Closed, |state, _, after| state.exchange_delete(&method, after))
+        self.call("exchange.delete", |state, _, after| state.exchange_delete(&method, after))
     }
 
     async fn queue_declare(&self, method: QueueDeclare) -> Result<QueueDeclared> {
-        self.call("queue.declare", ErrorKind::Closed, |state, channel, _| state.queue_declare(channel, method))
+        self.call("queue.declare", |state, channel, _| state.queue_declare(channel, method))
     }
 
     async fn queue_bind(&self, method: QueueBind) -> Result<()> {
-        self.call("queue.bind", ErrorKind::Closed, |state, channel, _| state.queue_bind(channel, method))
+        self.call("queue.bind", |state, channel, _| state.queue_bind(channel, method))
     }
 
     async fn queue_unbind(&self, method: QueueBind) -> Result<()> {
-        self.call("queue.unbind", ErrorKind::Closed, |state, channel, after| state.queue_unbind(channel, method, after))
+        self.call("queue.unbind", |state, channel, after| state.queue_unbind(channel, method, after))
     }
 
     async fn queue_purge(&self, queue: ShortStr) -> Result<u32> {
-        self.call("queue.purge", ErrorKind::Closed, |state, channel, after| state.queue_purge(channel, &queue, after))
+        self.call("queue.purge", |state, channel, after| state.queue_purge(channel, &queue, after))
     }
 
     async fn queue_delete(&self, method: QueueDelete) -> Result<u32> {
-        self.call("queue.delete", ErrorKind::Closed, |state, channel, after| {
-            state.queue_delete(channel, &method, after)
-        })
+        self.call("queue.delete", |state, channel, after| state.queue_delete(channel, &method, after))
     }
 
     async fn basic_qos(&self, qos: Qos) -> Result<()> {
-        self.call("basic.qos", ErrorKind::Closed, |state, channel, after| state.qos(channel, qos, after))
+        self.call("basic.qos", |state, channel, after| state.qos(channel, qos, after))
     }
 
     async fn basic_consume(&self, method: BasicConsume, sink: Arc<dyn DeliverySink>) -> Result<ConsumerTag> {
-        self.call("basic.consume", ErrorKind::Closed, |state, channel, after| {
-            state.consume(channel, method, sink, after)
-        })
+        self.call("basic.consume", |state, channel, after| state.consume(channel, method, sink, after))
     }
 
     async fn basic_cancel(&self, consumer_tag: ConsumerTag) -> Result<()> {
-        let drained = self.call("basic.cancel", ErrorKind::Closed, |state, channel, after| {
-            state.cancel(channel, &consumer_tag, after)
-        })?;
+        let drained = self.call("basic.cancel", |state, channel, after| state.cancel(channel, &consumer_tag, after))?;
         if let Some(drained) = drained {
             drained.await;
         }
@@ -131,11 +149,11 @@ impl<S: QueueStore> Channel for VirtualChannel<S> {
     }
 
     async fn basic_get(&self, method: BasicGet) -> Result<Option<Delivery>> {
-        self.call("basic.get", ErrorKind::Closed, |state, channel, _| state.get(channel, &method))
+        self.call("basic.get", |state, channel, after| state.get(channel, &method, after))
     }
 
     async fn basic_recover(&self) -> Result<()> {
-        self.call("basic.recover", ErrorKind::Closed, |state, channel, after| state.recover(channel, after))
+        self.call("basic.recover", |state, channel, after| state.recover(channel, after))
     }
 
     #[inline]
@@ -162,12 +180,12 @@ impl<S: QueueStore> Channel for VirtualChannel<S> {
     }
 
     fn basic_nack(&self, tag: DeliveryTag, multiple: bool, requeue: bool) -> Settled {
-        let verdict = if requeue { Verdict::GiveBack } else { Verdict::Forget };
+        let verdict = if requeue { Verdict::GiveBack } else { Verdict::Reject };
         self.settle("basic.nack", tag, multiple, verdict)
     }
 
     fn basic_reject(&self, tag: DeliveryTag, requeue: bool) -> Settled {
-        let verdict = if requeue { Verdict::GiveBack } else { Verdict::Forget };
+        let verdict = if requeue { Verdict::GiveBack } else { Verdict::Reject };
         self.settle("basic.reject", tag, false, verdict)
     }
 
@@ -177,7 +195,7 @@ impl<S: QueueStore> Channel for VirtualChannel<S> {
 
     async fn malformed(&self, queue: ShortStr, limit: u32) -> Result<Vec<Malformed>> {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        self.call("malformed", ErrorKind::Closed, |state, channel, _| state.malformed(channel, &queue, limit))
+        self.call("malformed", |state, channel, _| state.malformed(channel, &queue, limit))
     }
 
     fn observe(&self, events: Arc<dyn ChannelEvents>) {

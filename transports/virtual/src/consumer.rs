@@ -23,6 +23,8 @@ pub(crate) struct Consumer {
     pub(crate) outlet: Arc<Outlet>,
     pub(crate) no_ack: bool,
     pub(crate) exclusive: bool,
+    /// Consumers of a higher priority are served first.
+    pub(crate) priority: i64,
     /// How many deliveries it may hold unsettled; 0 is no limit.
     pub(crate) limit: u32,
     /// How many it holds.

@@ -1,7 +1,9 @@
 //! What a declaration says about an exchange, a queue or a binding.
 
-use kombu_core::method::{ExchangeDeclare, QueueBind, QueueDeclare};
+use kombu_core::method::{ExchangeBind, ExchangeDeclare, QueueBind, QueueDeclare};
 use kombu_core::{ExchangeKind, FieldTable, ShortStr};
+
+use crate::policy;
 
 /// What `queue.declare` said about a queue. Declaring it again must say the same.
 #[non_exhaustive]
@@ -23,16 +25,24 @@ impl QueueDefinition {
         QueueDefinition { durable: true, ..QueueDefinition::default() }
     }
 
-    /// Returns the first property in which two definitions differ.
+    /// Returns the first property or argument in which two definitions differ. Arguments that nobody acts upon may differ, as in
+    /// RabbitMQ.
     pub(crate) fn difference(&self, other: &Self) -> Option<&'static str> {
-        [
+        let properties = [
             ("durable", self.durable == other.durable),
             ("exclusive", self.exclusive == other.exclusive),
             ("auto_delete", self.auto_delete == other.auto_delete),
-            ("arguments", self.arguments == other.arguments),
-        ]
-        .into_iter()
-        .find_map(|(name, same)| (!same).then_some(name))
+        ];
+        let value = |definition: &Self, name| match definition.arguments.get(name) {
+            // The type every queue has that says nothing else.
+            Some(value) if name == "x-queue-type" && value.as_str() == Some("classic") => None,
+            value => value.cloned(),
+        };
+        let differs = |name: &&'static str| value(self, name) != value(other, name);
+        properties
+            .into_iter()
+            .find_map(|(name, same)| (!same).then_some(name))
+            .or_else(|| policy::COMPARED.into_iter().find(differs))
     }
 }
 
@@ -69,14 +79,16 @@ impl ExchangeDefinition {
         }
     }
 
-    /// Returns the first property in which two definitions differ.
+    /// Returns the first property or argument in which two definitions differ.
     pub(crate) fn difference(&self, other: &Self) -> Option<&'static str> {
+        let same = |name: &str| self.arguments.get(name) == other.arguments.get(name);
         [
             ("type", self.kind == other.kind),
             ("durable", self.durable == other.durable),
             ("auto_delete", self.auto_delete == other.auto_delete),
             ("internal", self.internal == other.internal),
-            ("arguments", self.arguments == other.arguments),
+            ("alternate-exchange", same("alternate-exchange")),
+            ("x-delayed-type", same("x-delayed-type")),
         ]
         .into_iter()
         .find_map(|(name, same)| (!same).then_some(name))
@@ -95,14 +107,16 @@ impl From<ExchangeDeclare> for ExchangeDefinition {
     }
 }
 
-/// What `queue.bind` said about a binding.
+/// What `queue.bind` or `exchange.bind` said about a binding.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq)]
 pub struct BindingDefinition {
     /// The exchange.
     pub exchange: ShortStr,
-    /// The queue.
-    pub queue: ShortStr,
+    /// The queue, or the exchange, it leads to.
+    pub destination: ShortStr,
+    /// Whether it leads to an exchange.
+    pub to_exchange: bool,
     /// The binding key.
     pub routing_key: ShortStr,
     /// The arguments.
@@ -110,19 +124,23 @@ pub struct BindingDefinition {
 }
 
 impl BindingDefinition {
-    /// Makes a binding without arguments.
+    /// Makes a binding to a queue without arguments.
     pub fn new(exchange: ShortStr, queue: ShortStr, routing_key: ShortStr) -> Self {
-        BindingDefinition { exchange, queue, routing_key, arguments: FieldTable::default() }
+        let arguments = FieldTable::default();
+        BindingDefinition { exchange, destination: queue, to_exchange: false, routing_key, arguments }
     }
 }
 
 impl From<QueueBind> for BindingDefinition {
     fn from(method: QueueBind) -> Self {
-        BindingDefinition {
-            exchange: method.exchange,
-            queue: method.queue,
-            routing_key: method.routing_key,
-            arguments: method.arguments,
-        }
+        let QueueBind { queue, exchange, routing_key, arguments } = method;
+        BindingDefinition { exchange, destination: queue, to_exchange: false, routing_key, arguments }
+    }
+}
+
+impl From<ExchangeBind> for BindingDefinition {
+    fn from(method: ExchangeBind) -> Self {
+        let ExchangeBind { destination, source, routing_key, arguments } = method;
+        BindingDefinition { exchange: source, destination, to_exchange: true, routing_key, arguments }
     }
 }

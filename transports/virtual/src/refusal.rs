@@ -1,6 +1,6 @@
 //! The errors of the broker, with RabbitMQ's meaning: an error of scope `Channel` ends the channel.
 
-use kombu_core::{Error, ErrorKind, Recovery, Scope};
+use kombu_core::{Error, ErrorKind, Outcome, Recovery, Scope};
 
 /// AMQP 404.
 #[cold]
@@ -11,13 +11,39 @@ pub(crate) fn not_found(what: &'static str, name: &str) -> Error {
 /// AMQP 406 for a declaration that says something else than the one before.
 #[cold]
 pub(crate) fn differs(what: &'static str, name: &str, property: &'static str) -> Error {
-    in_channel(ErrorKind::PreconditionFailed, format!("the {what} exists with another `{property}`")).with(what, name)
+    in_channel(ErrorKind::PreconditionFailed, format!("the {what} exists with another `{property}`"))
+        .with(what, name)
+        .with("argument", property)
 }
 
 /// AMQP 406.
 #[cold]
 pub(crate) fn precondition(what: &'static str, name: &str, message: &'static str) -> Error {
     in_channel(ErrorKind::PreconditionFailed, message).with(what, name)
+}
+
+/// AMQP 406 for an argument of a declaration that cannot be.
+#[cold]
+pub(crate) fn invalid_argument(what: &'static str, name: &str, argument: &str, why: &'static str) -> Error {
+    in_channel(ErrorKind::PreconditionFailed, format!("invalid `{argument}`: {why}"))
+        .with(what, name)
+        .with("argument", argument)
+}
+
+/// The queue is full and refuses what is new.
+#[cold]
+pub(crate) fn full(queue: &str) -> Error {
+    Error::new(ErrorKind::Nacked, "the queue is full and refuses new messages")
+        .with("queue", queue)
+        .with_outcome(Outcome::Unknown)
+}
+
+/// AMQP 530: the connection ends.
+#[cold]
+pub(crate) fn tag_in_use(tag: &str) -> Error {
+    Error::new(ErrorKind::AccessRefused, "the channel has a consumer of that tag already")
+        .in_scope(Scope::Connection)
+        .with("consumer_tag", tag)
 }
 
 /// AMQP 406 for a delivery tag.

@@ -60,6 +60,9 @@ struct Place {
 /// A power of two.
 const PLACES: usize = 1024;
 
+/// The place, behind all others, of a route that holds for one message only.
+const ONCE: usize = PLACES;
+
 impl RouteCache {
     pub(crate) fn new() -> Self {
         RouteCache { places: Vec::new(), hasher: Default::default(), generation: 0, last: 0 }
@@ -93,9 +96,15 @@ impl RouteCache {
     /// Remembers a route at the place of its address.
     pub(crate) fn put(&mut self, index: usize, exchange: ShortStr, routing_key: ShortStr, route: Route) {
         if self.places.is_empty() {
-            self.places.resize_with(PLACES, || None);
+            self.places.resize_with(ONCE + 1, || None);
         }
         self.places[index] = Some(Place { exchange, routing_key, generation: self.generation, route });
+    }
+
+    /// Holds a route that must not be found again, for it depends on more than the address; returns its place.
+    pub(crate) fn put_once(&mut self, route: Route) -> usize {
+        self.put(ONCE, ShortStr::default(), ShortStr::default(), route);
+        ONCE
     }
 
     /// Returns the route at a place [found](RouteCache::find) or [filled](RouteCache::put).

@@ -1,27 +1,41 @@
 //! Everything the broker knows, behind its one mutex.
 //!
-//! One file for each thing it does: [`topology`](self::topology) declares and binds, [`publish`](self::publish) routes,
-//! [`dispatch`](self::dispatch) hands messages to consumers, [`consume`](self::consume) starts and ends those,
-//! [`settle`](self::settle) ends deliveries, [`close`](self::close) ends channels and queues.
+//! One file for each thing it does: [`exchanges`](self::exchanges) and [`topology`](self::topology) declare and bind,
+//! [`resolve`](self::resolve) routes, [`publish`](self::publish) and [`enqueue`](self::enqueue) store, [`dispatch`](self::dispatch)
+//! hands messages to consumers, [`consume`](self::consume) starts and ends those, [`settle`](self::settle) ends deliveries,
+//! [`dead_letter`](self::dead_letter) sends on what died, [`expiry`](self::expiry) and [`delay`](self::delay) look at the time,
+//! [`close`](self::close) ends channels and connections.
 
 mod close;
 mod consume;
+mod dead_letter;
+mod delay;
 mod dispatch;
+mod enqueue;
+mod exchanges;
+mod expiry;
 mod publish;
+mod resolve;
 mod settle;
 mod topology;
 
+use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
 
 use kombu_core::{ChannelEvents, Clock, Error, ErrorKind, ExchangeKind, Result, ShortStr};
 
+use self::dead_letter::Dead;
+use self::delay::Delayed;
 pub(crate) use self::settle::Verdict;
+use crate::afterwards::Afterwards;
+use crate::alarm::Alarms;
 use crate::channel_record::{ChannelKey, ChannelRecord, ChannelSlot};
 use crate::connection::ConnectionKey;
 use crate::consumer::{Consumer, ConsumerSlot};
 use crate::definition::ExchangeDefinition;
 use crate::exchange::{Exchange, ExchangeKey, ExchangeSlot};
 use crate::map::Map;
+use crate::moment::Moment;
 use crate::queue::{Queue, QueueKey, QueueSlot};
 use crate::refusal;
 use crate::route::RouteCache;
@@ -41,6 +55,17 @@ pub(crate) struct State<S: QueueStore> {
     channels: Slots<ChannelSlot, ChannelRecord>,
     consumers: Slots<ConsumerSlot, Consumer>,
     routes: RouteCache,
+    /// The delayed exchanges on the route found last, which hold the message back.
+    delays: Vec<ExchangeKey>,
+    delayed: Map<ExchangeKey, Delayed<S::Queue>>,
+    alarms: Alarms,
+    /// Messages that died and are to be sent on before the mutex is released.
+    dead: VecDeque<Dead>,
+    /// Something is to be done before the mutex is released: there are dead messages, or another first alarm.
+    pub(crate) has_chores: bool,
+    malformed_limit: usize,
+    /// Why the broker ended a connection, by connection.
+    fates: Map<ConnectionKey, Arc<OnceLock<Error>>>,
     connections: u64,
     /// Buffers for settling many deliveries at once.
     taken: Vec<Unsettled>,
@@ -48,7 +73,7 @@ pub(crate) struct State<S: QueueStore> {
 }
 
 impl<S: QueueStore> State<S> {
-    pub(crate) fn new(store: S, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(store: S, clock: Arc<dyn Clock>, malformed_limit: usize) -> Self {
         let mut state = State {
             store,
             clock,
@@ -59,13 +84,27 @@ impl<S: QueueStore> State<S> {
             channels: Slots::default(),
             consumers: Slots::default(),
             routes: RouteCache::new(),
+            delays: Vec::new(),
+            delayed: Map::default(),
+            alarms: Alarms::default(),
+            dead: VecDeque::new(),
+            has_chores: false,
+            malformed_limit,
+            fates: Map::default(),
             connections: 0,
             taken: Vec::new(),
             touched: Vec::new(),
         };
-        for kind in [ExchangeKind::Direct, ExchangeKind::Fanout, ExchangeKind::Topic] {
-            let name = ShortStr::from(format!("amq.{kind}"));
-            if let Some(exchange) = Exchange::new(name.clone(), ExchangeDefinition::built_in(kind)) {
+        let built_in = [
+            ("amq.direct", ExchangeKind::Direct),
+            ("amq.fanout", ExchangeKind::Fanout),
+            ("amq.topic", ExchangeKind::Topic),
+            ("amq.headers", ExchangeKind::Headers),
+            ("amq.match", ExchangeKind::Headers),
+        ];
+        for (name, kind) in built_in {
+            let name = ShortStr::from_static(name);
+            if let Ok(exchange) = Exchange::new(name.clone(), ExchangeDefinition::built_in(kind)) {
                 let key = state.exchanges.insert(exchange);
                 state.exchange_names.insert(name, key);
             }
@@ -73,10 +112,31 @@ impl<S: QueueStore> State<S> {
         state
     }
 
-    /// Returns a name for a new connection.
-    pub(crate) fn open_connection(&mut self) -> ConnectionKey {
+    /// Returns a name for a new connection; `fate` will say why the broker ended it.
+    pub(crate) fn open_connection(&mut self, fate: Arc<OnceLock<Error>>) -> ConnectionKey {
         self.connections += 1;
-        ConnectionKey(self.connections)
+        let key = ConnectionKey(self.connections);
+        self.fates.insert(key, fate);
+        key
+    }
+
+    pub(crate) fn now(&self) -> Moment {
+        Moment::of(self.clock.system_time())
+    }
+
+    /// Returns when the first alarm rings.
+    pub(crate) fn next_alarm(&self) -> Option<Moment> {
+        self.alarms.first()
+    }
+
+    /// Does what must be done before the mutex is released, and returns when the first alarm rings.
+    #[cold]
+    pub(crate) fn do_chores(&mut self, after: &mut Afterwards) -> Option<Moment> {
+        while let Some(dead) = self.dead.pop_front() {
+            self.send_on(dead, after);
+        }
+        self.has_chores = false;
+        self.alarms.first()
     }
 
     /// Opens a channel; `fate` will say why the broker closed it.

@@ -23,9 +23,14 @@ use crate::message::QueueMessage;
 /// *Threads.* Called from any thread, never by two at once, never from inside itself. It must not call back into the broker.
 ///
 /// *What may be kept.* Everything handed in is owned, or borrowed for the call. A message given out by
-/// [`pop`](QueueStore::pop) belongs to the layer until it comes back by [`put_back`](QueueStore::put_back); one that is
-/// acknowledged is never heard of again. Do not drop messages inside the store: hand them out (see
-/// [`purge`](QueueStore::purge)), for dropping one may run code of the application.
+/// [`pop`](QueueStore::pop) belongs to the layer until it comes back by [`put_back`](QueueStore::put_back) or is done with by
+/// [`forget`](QueueStore::forget); a store that must lose nothing when the process is killed keeps it until then, and counts it as
+/// ready again when it is opened anew. Do not drop messages inside the store: hand them out (see [`purge`](QueueStore::purge)), for
+/// dropping one may run code of the application.
+///
+/// *What the layer adds of its own.* A queue with priorities is one queue of the store for each, with names that end in two control
+/// characters and a number; a delayed exchange keeps what it holds back in the queue `amq.delayed.NAME`. So a store must take any
+/// text as a name.
 ///
 /// *Who retries.* Nobody: an error is given to whoever asked. An error of [`push`](QueueStore::push) means that the message is not
 /// stored; one of [`pop`](QueueStore::pop), that it still is.
@@ -83,7 +88,20 @@ pub trait QueueStore: Send + Sized + 'static {
     /// The store's own.
     fn put_back(&mut self, queue: &mut Self::Queue, message: QueueMessage) -> Result<()>;
 
-    /// Returns how many messages the queue holds.
+    /// Is done with a message that was popped: it was acknowledged, dropped, or moved elsewhere. A store that keeps what it hands
+    /// out until then removes it now. By default does nothing.
+    ///
+    /// A message that only [passed](QueueStore::pass) through comes here too.
+    ///
+    /// # Errors
+    ///
+    /// The store's own; whoever settled is told that the message may come again.
+    fn forget(&mut self, queue: &mut Self::Queue, message: &QueueMessage) -> Result<()> {
+        let _ = (queue, message);
+        Ok(())
+    }
+
+    /// Returns how many messages the queue holds, without those that are popped.
     ///
     /// # Errors
     ///
@@ -93,7 +111,7 @@ pub trait QueueStore: Send + Sized + 'static {
     /// Empties the queue and returns how many messages it held. Those that are in memory are moved into `removed`, to be dropped
     /// when the broker's mutex is released.
     ///
-    /// By default pops one after the other.
+    /// By default pops and forgets one after the other.
     ///
     /// # Errors
     ///
@@ -101,6 +119,7 @@ pub trait QueueStore: Send + Sized + 'static {
     fn purge(&mut self, queue: &mut Self::Queue, removed: &mut Vec<QueueMessage>) -> Result<usize> {
         let before = removed.len();
         while let Some(message) = self.pop(queue)? {
+            self.forget(queue, &message)?;
             removed.push(message);
         }
         Ok(removed.len() - before)

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use async_trait::async_trait;
 use kombu_core::hub::{Hub, HubHandle};
-use kombu_core::{Capabilities, Channel, Error, ErrorKind, Result, Scope, Transport};
+use kombu_core::{Capabilities, Channel, Error, ErrorKind, Recovery, Result, Scope, Transport};
 
 use crate::broker::VirtualBroker;
 use crate::channel::VirtualChannel;
@@ -14,8 +14,8 @@ use crate::store::QueueStore;
 
 /// A connection to a [`VirtualBroker`]: a [`Transport`] without sockets.
 ///
-/// It registers nothing with the hub: deliveries happen in the thread that publishes or settles, synchronously, into the
-/// consumer's sink, which only enqueues. Dropping it, with all its channels, closes it.
+/// It registers nothing with the hub but a timer where a message or queue waits for its time: deliveries happen in the thread that
+/// publishes or settles, synchronously, into the consumer's sink, which only enqueues. Dropping it, with all its channels, closes it.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -42,8 +42,9 @@ struct Stage {
 impl<S: QueueStore> VirtualTransport<S> {
     /// Makes a connection to `broker`.
     pub fn new(broker: Arc<VirtualBroker<S>>) -> Self {
-        let key = broker.with(|state, _| state.open_connection());
-        VirtualTransport { connection: Arc::new(VirtualConnection { broker, key }), stage: Mutex::default() }
+        let fate = Arc::new(OnceLock::new());
+        let key = broker.with(|state, _| state.open_connection(Arc::clone(&fate)));
+        VirtualTransport { connection: Arc::new(VirtualConnection { broker, key, fate }), stage: Mutex::default() }
     }
 
     /// Returns the broker.
@@ -73,10 +74,12 @@ impl<S: QueueStore> Transport for VirtualTransport<S> {
         self.with_stage(|stage| match stage.hub {
             Some(_) => Err(Error::new(ErrorKind::InvalidState, "the transport is registered with a hub already")),
             None => {
-                stage.hub = Some(handle);
+                stage.hub = Some(handle.clone());
                 Ok(())
             }
-        })
+        })?;
+        self.connection.broker.join(handle);
+        Ok(())
     }
 
     async fn connect(&self) -> Result<()> {
@@ -97,6 +100,9 @@ impl<S: QueueStore> Transport for VirtualTransport<S> {
             }
             _ => Ok(()),
         })?;
+        if let Some(reason) = self.connection.fate.get() {
+            return Err(closed().with("reason", reason).recoverable_by(Recovery::Reconnect));
+        }
         let fate = Arc::new(OnceLock::new());
         let connection = &self.connection;
         let key = connection.broker.with(|state, _| state.open_channel(connection.key, Arc::clone(&fate)));
@@ -104,10 +110,13 @@ impl<S: QueueStore> Transport for VirtualTransport<S> {
     }
 
     async fn close(&self) -> Result<()> {
-        self.with_stage(|stage| {
+        let hub = self.with_stage(|stage| {
             stage.closed = true;
-            stage.hub = None;
+            stage.hub.take()
         });
+        if let Some(hub) = hub {
+            self.connection.broker.leave(hub.id());
+        }
         let connection = &self.connection;
         let (draining, result) =
             connection.broker.with(|state, after| state.close_connection(connection.key, None, after));
@@ -133,6 +142,16 @@ fn closed() -> Error {
 pub(crate) struct VirtualConnection<S: QueueStore> {
     pub(crate) broker: Arc<VirtualBroker<S>>,
     key: ConnectionKey,
+    /// Why the broker ended it.
+    fate: Arc<OnceLock<Error>>,
+}
+
+impl<S: QueueStore> Drop for VirtualTransport<S> {
+    fn drop(&mut self) {
+        if let Some(hub) = self.with_stage(|stage| stage.hub.take()) {
+            self.connection.broker.leave(hub.id());
+        }
+    }
 }
 
 impl<S: QueueStore> Drop for VirtualConnection<S> {

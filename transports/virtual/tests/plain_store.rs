@@ -161,7 +161,7 @@ impl DeliverySink for Collect {
 fn everything_is_declared_as_emulated() {
     let can = broker(&Arc::default()).capabilities();
     assert_eq!((can.exchange_topic, can.requeue_in_place), (Support::Emulated, Support::Emulated));
-    assert_eq!((can.dead_letter, can.durable), (Support::No, Support::No));
+    assert_eq!((can.dead_letter, can.durable), (Support::Emulated, Support::No));
 }
 
 #[test]

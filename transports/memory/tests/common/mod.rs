@@ -14,13 +14,21 @@ use kombu_core::method::{
     BasicConsume, BasicGet, BasicPublish, ExchangeDeclare, QueueBind, QueueDeclare, QueueDeclared, QueueDelete,
 };
 use kombu_core::{
-    Channel, ChannelEvents, Confirmation, Delivery, DeliverySink, DeliveryTag, Envelope, Error, ExchangeKind,
-    FieldTable, Malformed, Qos, Result, Returned, ShortStr, SystemClock, Transport, TransportConfig,
+    BrokerUrl, Channel, ChannelEvents, Clock, Confirmation, Delivery, DeliverySink, DeliveryTag, Envelope, Error,
+    ExchangeKind, FieldTable, Malformed, ManualClock, Qos, Result, Returned, ShortStr, SystemClock, Transport,
+    TransportConfig, Value,
 };
 use kombu_memory as _;
 
 /// A namespace nobody else in this process has.
 pub(crate) struct Broker(String);
+
+/// A broker whose time is turned by hand.
+pub(crate) fn manual() -> (Broker, ManualClock) {
+    let (broker, clock) = (Broker::new(), ManualClock::new());
+    drop(connect_at(&broker.0, Arc::new(clock.clone())));
+    (broker, clock)
+}
 
 impl Broker {
     pub(crate) fn new() -> Self {
@@ -40,12 +48,14 @@ impl Broker {
 }
 
 pub(crate) fn connect(url: &str) -> Arc<dyn Transport> {
-    let config = TransportConfig {
-        url: url.parse().unwrap(),
-        alternates: Vec::new(),
-        options: FieldTable::new(),
-        clock: Arc::new(SystemClock),
-    };
+    connect_at(url, Arc::new(SystemClock))
+}
+
+/// Connects with a clock, which is the broker's if it is the first connection.
+pub(crate) fn connect_at(url: &str, clock: Arc<dyn Clock>) -> Arc<dyn Transport> {
+    let url: BrokerUrl = url.parse().unwrap();
+    let options = url.query().iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let config = TransportConfig { url, alternates: Vec::new(), options, clock };
     let transport = (kombu_core::registry::find("memory").unwrap().make)(config).unwrap();
     wait(transport.connect()).unwrap();
     transport
@@ -76,6 +86,24 @@ pub(crate) struct Lane(pub(crate) Arc<dyn Channel>);
 impl Lane {
     pub(crate) fn exchange(&self, name: &str, kind: ExchangeKind) {
         wait(self.0.exchange_declare(exchange(name, kind))).unwrap();
+    }
+
+    /// Declares a queue with arguments.
+    pub(crate) fn queue_with<const N: usize>(&self, name: &str, arguments: [(&str, Value); N]) -> QueueDeclared {
+        let method = QueueDeclare { arguments: FieldTable::from(arguments), ..queue(name) };
+        wait(self.0.queue_declare(method)).unwrap()
+    }
+
+    /// Publishes to a queue what `change` makes of an empty message.
+    pub(crate) fn send(&self, queue: &str, body: &str, change: impl FnOnce(&mut Envelope)) -> Result<Confirmation> {
+        let body = Bytes::copy_from_slice(body.as_bytes());
+        let mut envelope = Envelope { routing_key: queue.into(), body, ..Envelope::default() };
+        change(&mut envelope);
+        self.0.basic_publish(BasicPublish::default(), Arc::new(envelope)).take_now().unwrap()
+    }
+
+    pub(crate) fn reject(&self, tag: DeliveryTag) {
+        self.0.basic_reject(tag, false).take_now().unwrap().unwrap();
     }
 
     pub(crate) fn queue(&self, name: &str) -> QueueDeclared {

@@ -18,6 +18,14 @@ impl<S: QueueStore> State<S> {
         drop(self.close_channels(&[channel], Some(error), after));
     }
 
+    /// Ends the connection of a channel because of an error; all its channels are told.
+    pub(crate) fn fail_connection(&mut self, channel: ChannelKey, error: &Error, after: &mut Afterwards) {
+        if let Some(record) = self.channels.get(channel) {
+            // Nobody is left to be told that the store could not forget an exclusive queue.
+            drop(self.close_connection(record.connection, Some(error), after));
+        }
+    }
+
     /// Closes channels: consumers end, unsettled deliveries go back in order. Each reply comes when a sink got its last delivery.
     pub(crate) fn close_channels(
         &mut self,
@@ -39,7 +47,8 @@ impl<S: QueueStore> State<S> {
             record.unacked.take_up_to(None, &mut unsettled);
             for unsettled in unsettled.into_iter().rev() {
                 touch(&mut touched, unsettled.queue);
-                self.carry_out(*key, unsettled, Verdict::GiveBack, after);
+                // What the store does not take back is set aside.
+                _ = self.carry_out(*key, unsettled, Verdict::GiveBack, after);
             }
         }
         for (_, mut record) in records {
@@ -71,11 +80,8 @@ impl<S: QueueStore> State<S> {
     ) {
         for (_, key) in record.consumers.drain() {
             let Some(consumer) = self.consumers.remove(key) else { continue };
-            if let Some(queue) = self.queues.get_mut(consumer.queue) {
-                queue.round.leave(key);
-                queue.consumers.retain(|other| *other != key);
-                touch(touched, consumer.queue);
-            }
+            self.leave_queue(consumer.queue, key);
+            touch(touched, consumer.queue);
             match reason {
                 Some(reason) => {
                     let (turn, undelivered) = consumer.outlet.end(reason.duplicate(), true);
@@ -109,6 +115,10 @@ impl<S: QueueStore> State<S> {
         let channels: Vec<_> =
             self.channels.iter().filter(|(_, record)| record.connection == connection).map(|(key, _)| key).collect();
         let draining = self.close_channels(&channels, reason, after);
+        if let (Some(fate), Some(reason)) = (self.fates.remove(&connection), reason) {
+            // A connection ends once.
+            _ = fate.set(reason.duplicate());
+        }
         let exclusive: Vec<_> =
             self.queues.iter().filter(|(_, queue)| queue.owner == Some(connection)).map(|(key, _)| key).collect();
         let mut result = Ok(());

@@ -4,13 +4,19 @@ use std::sync::Arc;
 
 use kombu_core::method::{BasicConsume, BasicGet};
 use kombu_core::reply::Reply;
-use kombu_core::{ConsumerTag, Delivery, DeliverySink, Error, ErrorKind, Qos, Result, ShortStr};
+use kombu_core::{ConsumerTag, Delivery, DeliverySink, ErrorKind, Qos, Result, ShortStr};
 
 use super::State;
+use super::dispatch::with_count;
+use super::expiry::is_over;
 use crate::afterwards::Afterwards;
 use crate::arguments;
 use crate::channel_record::ChannelKey;
 use crate::consumer::{Consumer, ConsumerKey, Readiness};
+use crate::death::Reason;
+use crate::message::QueueMessage;
+use crate::moment::Moment;
+use crate::queue::QueueKey;
 use crate::refusal;
 use crate::store::QueueStore;
 use crate::turn::Outlet;
@@ -59,7 +65,7 @@ impl<S: QueueStore> State<S> {
         method: BasicConsume,
         outlet: &Arc<Outlet>,
     ) -> Result<(ConsumerTag, ConsumerKey)> {
-        arguments::check_consumer(&method.arguments)?;
+        let priority = arguments::consumer_priority(&method)?;
         let queue_key = self.usable_queue(channel_key, &method.queue)?;
         let tag = self.free_tag(channel_key, method.consumer_tag)?;
         let Some(queue) = self.queues.get_mut(queue_key) else {
@@ -68,6 +74,13 @@ impl<S: QueueStore> State<S> {
         let exclusive = |key: &ConsumerKey| self.consumers.get(*key).is_some_and(|consumer| consumer.exclusive);
         if queue.consumers.iter().any(exclusive) {
             return Err(refusal::refused("queue", &queue.name, "the queue has an exclusive consumer"));
+        }
+        if method.exclusive && queue.has_single_active_consumer() {
+            return Err(refusal::refused(
+                "queue",
+                &queue.name,
+                "the queue has a single active consumer of its own choice",
+            ));
         }
         if method.exclusive && !queue.consumers.is_empty() {
             return Err(refusal::refused("queue", &queue.name, "the queue has consumers, so none can be exclusive"));
@@ -82,13 +95,15 @@ impl<S: QueueStore> State<S> {
             outlet: Arc::clone(outlet),
             no_ack: method.no_ack,
             exclusive: method.exclusive,
+            priority,
             limit: channel.consumer_limit,
             unsettled: 0,
             state: Readiness::Ready,
         });
         channel.consumers.insert(tag.clone(), key);
         queue.consumers.push(key);
-        queue.round.join(key);
+        queue.join(key, priority);
+        self.use_queue(queue_key);
         Ok((tag, key))
     }
 
@@ -105,8 +120,7 @@ impl<S: QueueStore> State<S> {
             }
         }
         if channel.consumers.contains_key(&asked) {
-            return Err(Error::new(ErrorKind::InvalidArgument, "the channel has a consumer of that tag already")
-                .with("consumer_tag", asked));
+            return Err(refusal::tag_in_use(&asked));
         }
         asked.checked("consumer tag")
     }
@@ -123,14 +137,23 @@ impl<S: QueueStore> State<S> {
         let drained = consumer.outlet.drained();
         let queue_key = consumer.queue;
         after.discard(consumer);
-        if let Some(queue) = self.queues.get_mut(queue_key) {
-            queue.round.leave(key);
-            queue.consumers.retain(|other| *other != key);
-            if queue.consumers.is_empty() && queue.is_auto_delete() {
-                self.remove_queue(queue_key, after)?;
-            }
+        self.leave_queue(queue_key, key);
+        if self.queues.get(queue_key).is_some_and(|queue| queue.consumers.is_empty() && queue.is_auto_delete()) {
+            self.remove_queue(queue_key, after)?;
         }
+        self.dispatch(queue_key, after);
         Ok(drained)
+    }
+
+    /// Takes a consumer out of its queue; another may become the single active one.
+    pub(super) fn leave_queue(&mut self, queue_key: QueueKey, key: ConsumerKey) {
+        let Some(queue) = self.queues.get_mut(queue_key) else { return };
+        if let Some(heir) = queue.drop_consumer(key)
+            && let Some(consumer) = self.consumers.get(heir).filter(|heir| heir.state == Readiness::Ready)
+        {
+            queue.join(heir, consumer.priority);
+        }
+        self.use_queue(queue_key);
     }
 
     /// Ends a consumer whose queue is gone, with a notice.
@@ -144,18 +167,43 @@ impl<S: QueueStore> State<S> {
         after.discard(consumer);
     }
 
-    pub(crate) fn get(&mut self, channel_key: ChannelKey, method: &BasicGet) -> Result<Option<Delivery>> {
+    pub(crate) fn get(
+        &mut self,
+        channel_key: ChannelKey,
+        method: &BasicGet,
+        after: &mut Afterwards,
+    ) -> Result<Option<Delivery>> {
         let queue_key = self.usable_queue(channel_key, &method.queue)?;
-        let Some(queue) = self.queues.get_mut(queue_key) else { return Ok(None) };
-        let Some(message) = self.store.pop(&mut queue.stored)? else { return Ok(None) };
-        let channel = self.channel(channel_key)?;
+        self.use_queue(queue_key);
+        let Some(message) = self.pop_living(queue_key, after)? else { return Ok(None) };
+        let State { store, queues, channels, .. } = self;
+        let (Some(queue), Some(channel)) = (queues.get_mut(queue_key), channels.get_mut(channel_key)) else {
+            return Ok(None);
+        };
         let (redelivered, delivery_count) = (message.redelivered, Some(message.delivery_count));
-        let envelope = message.envelope.clone();
+        let shows_count = queue.policy.as_ref().is_some_and(|policy| policy.shows_count);
+        let envelope = if shows_count { with_count(&message) } else { message.envelope.clone() };
         let tag = if method.no_ack {
+            queue.forget(store, &message)?;
             channel.unacked.pass()
         } else {
             channel.unacked.push(Unsettled { message, queue: queue_key, consumer: None })
         };
+        self.look_at_head(queue_key, after);
         Ok(Some(Delivery { tag, redelivered, delivery_count, envelope }))
+    }
+
+    /// Takes the first message that has not expired out of a queue.
+    fn pop_living(&mut self, key: QueueKey, after: &mut Afterwards) -> Result<Option<QueueMessage>> {
+        loop {
+            let State { store, queues, clock, .. } = self;
+            let Some(queue) = queues.get_mut(key) else { return Ok(None) };
+            match queue.pop(store)? {
+                Some(message) if message.expiry().is_some() && is_over(&message, Moment::of(clock.system_time())) => {
+                    self.bury(key, message, Reason::Expired, after);
+                }
+                message => return Ok(message),
+            }
+        }
     }
 }

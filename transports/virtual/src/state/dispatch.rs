@@ -1,13 +1,18 @@
 //! Hands the messages of a queue to its consumers.
 
-use kombu_core::{Delivery, Error, Scope};
+use std::sync::Arc;
+
+use kombu_core::{Delivery, Envelope, Error, Scope};
 
 use super::State;
+use super::expiry::is_over;
 use crate::afterwards::Afterwards;
 use crate::channel_record::{ChannelKey, ChannelRecord, ChannelSlot};
 use crate::consumer::{Consumer, ConsumerKey, ConsumerSlot, Readiness};
+use crate::death::Reason;
 use crate::message::QueueMessage;
-use crate::queue::{Queue, QueueKey};
+use crate::moment::Moment;
+use crate::queue::QueueKey;
 use crate::round::Round;
 use crate::slots::Slots;
 use crate::store::QueueStore;
@@ -20,11 +25,33 @@ const BUDGET: usize = 256;
 impl<S: QueueStore> State<S> {
     /// Serves the consumers of a queue in turn, as long as there are messages and windows with room.
     pub(crate) fn dispatch(&mut self, key: QueueKey, after: &mut Afterwards) {
-        let State { store, queues, consumers, channels, .. } = self;
-        let Some(queue) = queues.get_mut(key) else { return };
-        if let Err((channel, error)) = serve(store, key, queue, consumers, channels, after) {
-            self.cannot_serve(channel, error, after);
+        for _ in 0..BUDGET {
+            let State { store, queues, consumers, channels, clock, .. } = self;
+            let Some(queue) = queues.get_mut(key) else { return };
+            let Some(next) = next_consumer(&mut queue.round, consumers, channels) else {
+                return self.look_at_head(key, after);
+            };
+            match queue.pop(store) {
+                Ok(Some(message)) => {
+                    if message.expiry().is_some() && is_over(&message, Moment::of(clock.system_time())) {
+                        self.bury(key, message, Reason::Expired, after);
+                        continue;
+                    }
+                    if next.consumer.no_ack {
+                        // It counts as settled; what the store cannot forget comes again when it is opened anew.
+                        _ = queue.forget(store, &message);
+                    }
+                    let shows_count = queue.policy.as_ref().is_some_and(|policy| policy.shows_count);
+                    after.turn(hand_out(message, key, next, &mut queue.round, shows_count));
+                }
+                Ok(None) => return self.look_at_head(key, after),
+                Err(error) => {
+                    let (channel, error) = (next.consumer.channel, error.with("queue", &queue.name));
+                    return self.cannot_serve(channel, error, after);
+                }
+            }
         }
+        after.lists().unfinished.push(key);
     }
 
     /// The store cannot read a queue. Its consumer must not wait without a word: its channel ends.
@@ -51,8 +78,8 @@ impl<S: QueueStore> State<S> {
     fn rejoin(&mut self, key: ConsumerKey) -> Option<QueueKey> {
         let consumer = self.consumers.get_mut(key).filter(|consumer| consumer.has_room())?;
         consumer.state = Readiness::Ready;
-        let queue = consumer.queue;
-        self.queues.get_mut(queue)?.round.join(key);
+        let (queue, priority) = (consumer.queue, consumer.priority);
+        self.queues.get_mut(queue)?.join(key, priority);
         Some(queue)
     }
 
@@ -64,34 +91,13 @@ impl<S: QueueStore> State<S> {
         {
             let Some(consumer) = self.consumers.get_mut(key) else { continue };
             consumer.state = Readiness::Ready;
-            let queue = consumer.queue;
+            let (queue, priority) = (consumer.queue, consumer.priority);
             if let Some(queue) = self.queues.get_mut(queue) {
-                queue.round.join(key);
+                queue.join(key, priority);
             }
             self.dispatch(queue, after);
         }
     }
-}
-
-/// Serves the consumers of a queue in turn; a store that fails is an error of the channel of whose turn it was.
-pub(super) fn serve<S: QueueStore>(
-    store: &mut S,
-    key: QueueKey,
-    queue: &mut Queue<S::Queue>,
-    consumers: &mut Slots<ConsumerSlot, Consumer>,
-    channels: &mut Slots<ChannelSlot, ChannelRecord>,
-    after: &mut Afterwards,
-) -> Result<(), (ChannelKey, Error)> {
-    for _ in 0..BUDGET {
-        let Some(next) = next_consumer(&mut queue.round, consumers, channels) else { return Ok(()) };
-        match store.pop(&mut queue.stored) {
-            Ok(Some(message)) => after.turn(hand_out(message, key, next, &mut queue.round)),
-            Ok(None) => return Ok(()),
-            Err(error) => return Err((next.consumer.channel, error.with("queue", &queue.name))),
-        }
-    }
-    after.lists().unfinished.push(key);
-    Ok(())
 }
 
 /// A consumer with room for a delivery, whose turn it is.
@@ -132,10 +138,12 @@ pub(super) fn hand_out(
     queue: QueueKey,
     next: Next<'_>,
     round: &mut Round<ConsumerKey>,
+    shows_count: bool,
 ) -> Option<Turn> {
     let Next { key, consumer, channel } = next;
     let (redelivered, delivery_count) = (message.redelivered, Some(message.delivery_count));
     round.advance();
+    let counted = if shows_count { Some(with_count(&message)) } else { None };
     let (tag, envelope) = if consumer.no_ack {
         (channel.unacked.pass(), message.envelope)
     } else {
@@ -148,5 +156,14 @@ pub(super) fn hand_out(
         let envelope = message.envelope.clone();
         (channel.unacked.push(Unsettled { message, queue, consumer: Some(key) }), envelope)
     };
+    let envelope = counted.unwrap_or(envelope);
     consumer.outlet.offer(Delivery { tag, redelivered, delivery_count, envelope })
+}
+
+/// Returns the message with its count in the header `x-delivery-count`, as RabbitMQ's quorum queues deliver it.
+#[cold]
+pub(super) fn with_count(message: &QueueMessage) -> Arc<Envelope> {
+    let mut shown = Envelope::clone(&message.envelope);
+    shown.headers.table_mut().insert("x-delivery-count", i64::from(message.delivery_count));
+    Arc::new(shown)
 }

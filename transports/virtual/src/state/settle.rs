@@ -7,6 +7,7 @@ use kombu_core::{DeliveryTag, Envelope, Malformed, Result, ShortStr};
 use super::State;
 use crate::afterwards::{Afterwards, Notice};
 use crate::channel_record::ChannelKey;
+use crate::death::Reason;
 use crate::queue::QueueKey;
 use crate::refusal;
 use crate::store::QueueStore;
@@ -17,6 +18,8 @@ use crate::unacked::Unsettled;
 pub(crate) enum Verdict<'a> {
     /// It is done with.
     Forget,
+    /// Nobody will handle it: it is dead-lettered where its queue says so.
+    Reject,
     /// It goes back to its place in the queue.
     GiveBack,
     /// It goes to the queue's malformed list.
@@ -45,13 +48,20 @@ impl<S: QueueStore> State<S> {
             line_waits = !record.line.is_empty();
             with_room = self.make_room(consumer);
         }
-        let dropped = match verdict {
-            Verdict::Forget => Some(unsettled.message.envelope),
+        let settled = match verdict {
+            Verdict::Forget => {
+                let State { store, queues, .. } = self;
+                let forgotten = match queues.get_mut(unsettled.queue) {
+                    Some(queue) => queue.forget(store, &unsettled.message),
+                    None => Ok(()),
+                };
+                forgotten.map(|()| Some(unsettled.message.envelope))
+            }
             _ => {
                 let queue = unsettled.queue;
-                self.carry_out(channel, unsettled, verdict, after);
+                let carried_out = self.carry_out(channel, unsettled, verdict, after);
                 self.dispatch(queue, after);
-                None
+                carried_out.map(|()| None)
             }
         };
         if let Some(queue) = with_room {
@@ -60,7 +70,7 @@ impl<S: QueueStore> State<S> {
         if line_waits {
             self.serve_line(channel, after);
         }
-        Ok(dropped)
+        settled
     }
 
     /// Settles every delivery up to `tag`, or all when there is none.
@@ -79,7 +89,12 @@ impl<S: QueueStore> State<S> {
             return Err(refusal::unknown_tag(tag.map_or(0, |tag| tag.0)));
         }
         let mut touched = std::mem::take(&mut self.touched);
+        let mut settled = Ok(());
         // The last first, so that each goes back right before the one that followed it.
+        let in_order = !matches!(verdict, Verdict::GiveBack);
+        if in_order {
+            taken.reverse();
+        }
         for unsettled in taken.drain(..).rev() {
             if let Some(consumer) = unsettled.consumer {
                 if let Some(channel) = self.channels.get_mut(channel) {
@@ -90,13 +105,13 @@ impl<S: QueueStore> State<S> {
             if let Verdict::GiveBack = verdict {
                 touch(&mut touched, unsettled.queue);
             }
-            self.carry_out(channel, unsettled, verdict, after);
+            settled = settled.and(self.carry_out(channel, unsettled, verdict, after));
         }
         self.taken = taken;
         touched.drain(..).for_each(|queue| self.dispatch(queue, after));
         self.touched = touched;
         self.serve_line(channel, after);
-        Ok(())
+        settled
     }
 
     /// Does with the message what was decided. One whose queue is gone is dropped.
@@ -106,30 +121,39 @@ impl<S: QueueStore> State<S> {
         unsettled: Unsettled,
         verdict: Verdict<'_>,
         after: &mut Afterwards,
-    ) {
-        let Unsettled { message, queue, .. } = unsettled;
-        let Some(queue) = self.queues.get_mut(queue) else { return after.drop_envelope(message.envelope) };
+    ) -> Result<()> {
+        let Unsettled { message, queue: key, .. } = unsettled;
+        let State { store, queues, .. } = self;
+        let Some(queue) = queues.get_mut(key) else {
+            after.drop_envelope(message.envelope);
+            return Ok(());
+        };
         match verdict {
-            Verdict::Forget => after.drop_envelope(message.envelope),
+            Verdict::Forget => {
+                let forgotten = queue.forget(store, &message);
+                after.drop_envelope(message.envelope);
+                return forgotten;
+            }
+            Verdict::Reject => self.bury(key, message, Reason::Rejected, after),
             Verdict::GiveBack => {
-                let raw = message.envelope.body.clone();
-                if let Err(error) = self.store.put_back(&mut queue.stored, message.given_back()) {
-                    // Kept where somebody finds it; the store could not.
-                    let at = self.clock.system_time();
-                    queue.malformed.push(Malformed { queue: queue.name.clone(), raw, reason: error.to_string(), at });
+                let message = message.given_back();
+                let limit = queue.policy.as_ref().and_then(|policy| policy.delivery_limit);
+                if limit.is_some_and(|limit| message.delivery_count > limit) {
+                    self.bury(key, message, Reason::DeliveryLimit, after);
+                } else {
+                    self.return_to(key, message);
+                    self.shrink(key, after);
                 }
             }
             Verdict::SetAside { reason } => {
-                let at = self.clock.system_time();
-                let raw = message.envelope.body.clone();
-                let malformed = Malformed { queue: queue.name.clone(), raw, reason: reason.to_owned(), at };
-                queue.malformed.push(malformed.clone());
-                if let Some(events) = self.channels.get(channel).and_then(|channel| channel.events.clone()) {
+                let malformed = self.keep_aside(key, message, reason.to_owned(), after);
+                let events = self.channels.get(channel).and_then(|channel| channel.events.clone());
+                if let (Some(malformed), Some(events)) = (malformed, events) {
                     after.notice(Notice::Malformed(events, malformed));
                 }
-                after.drop_envelope(message.envelope);
             }
         }
+        Ok(())
     }
 
     /// Gives back everything a channel holds unsettled.
@@ -146,7 +170,11 @@ impl<S: QueueStore> State<S> {
     /// Returns what was set aside from a queue, oldest first.
     pub(crate) fn malformed(&mut self, channel: ChannelKey, queue: &ShortStr, limit: usize) -> Result<Vec<Malformed>> {
         let key = self.usable_queue(channel, queue)?;
-        Ok(self.queues.get(key).map(|queue| queue.malformed.iter().take(limit).cloned().collect()).unwrap_or_default())
+        Ok(self
+            .queues
+            .get(key)
+            .map(|queue| queue.malformed.iter().take(limit).map(|(malformed, _)| malformed.clone()).collect())
+            .unwrap_or_default())
     }
 }
 
