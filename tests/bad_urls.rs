@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on stops")]
 
 use kombu::prelude::*;
-use kombu_brokers::RedisServer;
+use kombu_brokers::{RabbitServer, RedisServer};
 
 /// Connects and returns the one-line error.
 fn failure(url: &str) -> Error {
@@ -31,7 +31,7 @@ fn an_unknown_scheme_lists_what_there_is() {
         ErrorKind::UnknownTransport,
         &["redsi", "memory", "redis", "did you mean `redis`"],
     );
-    assert_clear(&failure("ftp://hush@localhost"), ErrorKind::UnknownTransport, &["ftp", "memory", "redis"]);
+    assert_clear(&failure("ftp://hush@localhost"), ErrorKind::UnknownTransport, &["ftp", "amqp", "memory", "redis"]);
 }
 
 #[test]
@@ -94,4 +94,45 @@ fn a_port_where_something_else_answers_is_told_apart() {
         }
     });
     assert_clear(&failure(&format!("redis://127.0.0.1:{port}/0")), ErrorKind::Protocol, &["Redis"]);
+    let other = failure(&format!("amqp://me:hush@127.0.0.1:{port}/"));
+    assert_clear(&other, ErrorKind::Protocol, &["127.0.0.1", &port.to_string()]);
+}
+
+#[test]
+fn a_wrong_password_or_virtual_host_of_rabbitmq_is_refused_at_once() {
+    let server = RabbitServer::shared();
+    let vhost = server.vhost();
+    let (addr, port) = (server.addr(), server.port().to_string());
+    let wrong = vhost.url_for("guest", "hush-not", addr);
+    assert_clear(&failure(&wrong), ErrorKind::AccessRefused, &["127.0.0.1", &port]);
+    let unknown = vhost.url_for("nobody", "hush", addr);
+    assert_clear(&failure(&unknown), ErrorKind::AccessRefused, &["127.0.0.1", &port]);
+    server.add_user("stranger", "hush");
+    let forbidden = vhost.url_for("stranger", "hush", addr);
+    assert_clear(&failure(&forbidden), ErrorKind::AccessRefused, &["127.0.0.1", vhost.name()]);
+    let missing = format!("amqp://guest:guest@{addr}/no-such-vhost");
+    assert_clear(&failure(&missing), ErrorKind::AccessRefused, &["127.0.0.1", "no-such-vhost"]);
+    Connection::new(&vhost.url()).unwrap().connect().wait().unwrap();
+}
+
+#[test]
+fn a_port_where_no_rabbitmq_listens_is_named() {
+    let port = kombu_brokers::free_port();
+    let port_text = port.to_string();
+    assert_clear(
+        &failure(&format!("amqp://me:hush@127.0.0.1:{port}/%2F")),
+        ErrorKind::ConnectionLost,
+        &["127.0.0.1", &port_text, "refused"],
+    );
+    let rabbit = RabbitServer::shared();
+    assert_clear(&failure(&format!("redis://127.0.0.1:{}/0", rabbit.port())), ErrorKind::Protocol, &["Redis"]);
+}
+
+#[test]
+fn unknown_options_of_amqp_are_named_with_the_nearest() {
+    let failure = |query: &str| failure(&format!("amqp://me:hush@localhost/%2F?{query}"));
+    assert_clear(&failure("hartbeat=5"), ErrorKind::InvalidArgument, &["hartbeat", "heartbeat"]);
+    assert_clear(&failure("heartbeat=soon"), ErrorKind::InvalidArgument, &["heartbeat", "soon"]);
+    assert_clear(&failure("login_method=MAGIC"), ErrorKind::InvalidArgument, &["login_method", "MAGIC"]);
+    assert_clear(&failure("confirm_publish=false"), ErrorKind::Unsupported, &["confirm_publish"]);
 }

@@ -128,8 +128,8 @@ fn a_mandatory_publish_that_matches_no_queue_comes_back() {
         let queue = Queue::new(unique("queue")).bind(&exchange, "here");
         queue.declare(&connection).wait().unwrap();
         let producer = connection.producer().with_exchange(&exchange);
-        assert_eq!(producer.publish("a").routing_key("here").mandatory().wait().unwrap().queues, Some(1));
-        assert_eq!(producer.publish("b").routing_key("nowhere").wait().unwrap().queues, Some(0));
+        assert_eq!(producer.publish("a").routing_key("here").mandatory().wait().unwrap().queues, broker.reached(1));
+        assert_eq!(producer.publish("b").routing_key("nowhere").wait().unwrap().queues, broker.reached(0));
         let error = producer.publish("c").routing_key("nowhere").mandatory().wait().unwrap_err();
         assert_eq!(
             (error.kind(), error.outcome()),

@@ -27,7 +27,7 @@ fn a_hub_carries_consumer_producer_and_timers() {
             .unwrap();
 
         let producer = connection.producer().with_exchange(&exchange).with_routing_key("key");
-        assert_eq!(producer.publish("first").wait().unwrap().queues, Some(1));
+        assert_eq!(producer.publish("first").wait().unwrap().queues, broker.reached(1));
         let again = producer.clone();
         let mut number = 0;
         hub.timer().call_repeatedly(Duration::from_millis(1), move |hub| {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use kombu::prelude::*;
-use kombu_brokers::RedisServer;
+use kombu_brokers::{RabbitServer, RabbitVhost, RedisServer};
 
 pub(crate) use kombu_brokers::{PATIENCE, eventually};
 
@@ -15,11 +15,12 @@ pub(crate) struct Broker {
     pub(crate) name: &'static str,
     pub(crate) url: String,
     _server: Option<RedisServer>,
+    _vhost: Option<RabbitVhost<'static>>,
 }
 
 /// Runs `body` once on every broker.
 pub(crate) fn on_each_broker(body: impl Fn(&Broker)) {
-    for broker in [memory(), redis()] {
+    for broker in [memory(), redis(), amqp()] {
         eprintln!("on {}", broker.name);
         body(&broker);
     }
@@ -27,13 +28,19 @@ pub(crate) fn on_each_broker(body: impl Fn(&Broker)) {
 
 /// A namespace of its own inside this process.
 pub(crate) fn memory() -> Broker {
-    Broker { name: "memory", url: format!("memory://{}", unique("broker")), _server: None }
+    Broker { name: "memory", url: format!("memory://{}", unique("broker")), _server: None, _vhost: None }
 }
 
 /// A Redis server of its own.
 pub(crate) fn redis() -> Broker {
     let server = RedisServer::start();
-    Broker { name: "redis", url: server.url(), _server: Some(server) }
+    Broker { name: "redis", url: server.url(), _server: Some(server), _vhost: None }
+}
+
+/// A virtual host of its own on the RabbitMQ node of this process.
+pub(crate) fn amqp() -> Broker {
+    let vhost = RabbitServer::shared().vhost();
+    Broker { name: "amqp", url: vhost.url(), _server: None, _vhost: Some(vhost) }
 }
 
 /// A name no other test uses.
@@ -43,6 +50,11 @@ pub(crate) fn unique(prefix: &str) -> String {
 }
 
 impl Broker {
+    /// What a confirmation says of a message that reached `count` queues: RabbitMQ does not tell how many.
+    pub(crate) fn reached(&self, count: u32) -> Option<u32> {
+        (self.name != "amqp").then_some(count)
+    }
+
     pub(crate) fn connection(&self) -> Connection {
         Connection::new(&self.url).unwrap()
     }

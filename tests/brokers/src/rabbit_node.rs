@@ -60,7 +60,13 @@ impl RabbitPrograms {
     }
 
     /// Starts the node.
-    pub(crate) fn start_node(&self, folder: &Path, ports: &RabbitPorts, log: &Path) -> io::Result<Running> {
+    pub(crate) fn start_node(
+        &self,
+        folder: &Path,
+        ports: &RabbitPorts,
+        all_processors: bool,
+        log: &Path,
+    ) -> io::Result<Running> {
         let arguments = ["-eval", LOAD_AT_ONCE, "-s", "rabbit", "boot"].map(OsString::from);
         let output = fs::File::create(log)?;
         let (child, leash) = Leash::spawn(&self.server, &arguments, log, |sh| {
@@ -88,7 +94,10 @@ impl RabbitPrograms {
                 // Erlang replaces the script, so that the process is the node, and boots when our arguments say so.
                 .env("RABBITMQ_ALLOW_INPUT", "1")
                 .env("RABBITMQ_NODE_ONLY", "1")
-                .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", erlang_arguments(ports.distribution.number()));
+                .env(
+                    "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
+                    erlang_arguments(ports.distribution.number(), all_processors),
+                );
         })?;
         Ok(Running { child, _leash: leash })
     }
@@ -168,9 +177,10 @@ fn clean(command: &mut Command) -> &mut Command {
 
 // One thread of each kind is enough for a test, and nothing listens beyond the loopback interface. A node that has its name
 // from the start, and not from RabbitMQ, is not asked for its port on all interfaces.
-fn erlang_arguments(port: u16) -> String {
+fn erlang_arguments(port: u16, all_processors: bool) -> String {
+    let threads = if all_processors { "" } else { "+S 1:1 +SDcpu 1:1 +SDio 1 +A 1" };
     format!(
-        "-noinput -start_epmd false -sname {NODE} -setcookie {COOKIE} +S 1:1 +SDcpu 1:1 +SDio 1 +A 1 \
+        "-noinput -start_epmd false -sname {NODE} -setcookie {COOKIE} {threads} \
          -kernel inet_dist_use_interface {{127,0,0,1}} inet_dist_listen_min {port} inet_dist_listen_max {port}"
     )
 }

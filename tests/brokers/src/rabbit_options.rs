@@ -13,6 +13,7 @@ pub struct RabbitOptions {
     pub(crate) binary: Option<String>,
     pub(crate) tls: Option<TlsOptions>,
     pub(crate) external: bool,
+    pub(crate) all_processors: bool,
     pub(crate) config: Vec<String>,
 }
 
@@ -26,7 +27,7 @@ pub(crate) struct TlsOptions {
 
 impl RabbitOptions {
     pub(crate) fn new() -> Self {
-        RabbitOptions { binary: None, tls: None, external: false, config: Vec::new() }
+        RabbitOptions { binary: None, tls: None, external: false, all_processors: false, config: Vec::new() }
     }
 
     /// Also listens with TLS, as `server`; certificates of clients are checked against `authority` if they show one.
@@ -49,6 +50,13 @@ impl RabbitOptions {
     #[must_use]
     pub fn external(mut self) -> Self {
         self.external = true;
+        self
+    }
+
+    /// Uses all of the machine's processors, as RabbitMQ does by itself, instead of one: to measure with.
+    #[must_use]
+    pub fn all_processors(mut self) -> Self {
+        self.all_processors = true;
         self
     }
 

@@ -36,6 +36,7 @@ use crate::setup_error::SetupError;
 pub struct RabbitServer {
     programs: RabbitPrograms,
     ports: RabbitPorts,
+    all_processors: bool,
     erlang: Erlang,
     node: Option<Running>,
     _epmd: Running,
@@ -306,12 +307,13 @@ impl RabbitServer {
         configure(folder.path(), &ports, options).map_err(cannot)?;
         let epmd = programs.start_epmd(folder.path(), &ports).map_err(cannot)?;
         let vhosts = AtomicU32::new(1);
-        Ok(RabbitServer { programs, ports, erlang, node: None, _epmd: epmd, folder, vhosts })
+        let all_processors = options.all_processors;
+        Ok(RabbitServer { programs, ports, all_processors, erlang, node: None, _epmd: epmd, folder, vhosts })
     }
 
     fn launch(&mut self) -> Result<(), NotUp> {
         let log = self.folder.path().join(LOG);
-        let node = self.programs.start_node(self.folder.path(), &self.ports, &log);
+        let node = self.programs.start_node(self.folder.path(), &self.ports, self.all_processors, &log);
         self.node = Some(node.map_err(|error| NotUp::CannotStart(error.to_string()))?);
         let mut ended = false;
         let up = eventually(START_PATIENCE, || {

@@ -125,10 +125,21 @@ impl<'a> RabbitVhost<'a> {
     /// When there is no such queue or item.
     #[track_caller]
     pub fn queue_info(&self, queue: &str, item: &str) -> String {
-        let name = format!("rabbit_misc:r({}, queue, {})", binary(&self.name), binary(queue));
+        let name = self.resource(queue);
         self.server.eval(&format!(
             "begin {{ok, Q}} = rabbit_amqqueue:lookup({name}), [{{_, I}}] = rabbit_amqqueue:info(Q, [{item}]), I end"
         ))
+    }
+
+    /// Removes the messages of a queue that wait.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such queue.
+    #[track_caller]
+    pub fn purge(&self, queue: &str) {
+        let name = self.resource(queue);
+        self.server.eval(&format!("begin {{ok, Q}} = rabbit_amqqueue:lookup({name}), rabbit_amqqueue:purge(Q) end"));
     }
 
     /// Closes the client connections to this virtual host, as an operator does: with the code 320 and `reason`.
@@ -140,6 +151,10 @@ impl<'a> RabbitVhost<'a> {
     pub fn close_connections(&self, reason: &str) {
         let reason = reason.escape_default().to_string();
         self.server.eval(&format!("rabbit_networking:close_connections({}, \"{reason}\")", self.connection_pids()));
+    }
+
+    fn resource(&self, queue: &str) -> String {
+        format!("rabbit_misc:r({}, queue, {})", binary(&self.name), binary(queue))
     }
 
     fn connection_pids(&self) -> String {

@@ -47,5 +47,8 @@ impl<'a> Taker<'a> {
 }
 
 fn is_not(what: &str, value: &Value) -> String {
-    format!("is of kind {}, or a value that is not {what}", value.kind())
+    match value.as_str() {
+        Some(text) => format!("is {text:?}, which is not {what}"),
+        None => format!("is of kind {}, which is not {what}", value.kind()),
+    }
 }
