@@ -94,6 +94,10 @@ impl LinkOwner for Session {
         let Some(me) = self.me() else { return };
         match request {
             Request::Call(sender) => sender.send(Ok(value)),
+            Request::Publish(publishing) if is_unknown_script(&value) => {
+                self.load_scripts();
+                publishing.submit_again(self, false);
+            }
             Request::Publish(publishing) => publishing.handle_answer(self, value),
             Request::Wait => self.handle_waited(&value),
             Request::Routes { exchange, id } => self.handle_routes(&exchange, id, value),

@@ -134,7 +134,7 @@ impl Session {
     pub(crate) fn repeat_held(&self) {
         let held = std::mem::take(&mut self.lock(&self.held).publishes);
         for (publishing, _) in held {
-            publishing.submit_again(self);
+            publishing.submit_again(self, true);
         }
     }
 

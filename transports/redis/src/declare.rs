@@ -52,8 +52,9 @@ impl Session {
         }
         self.topology.forget_exchange(&method.exchange);
         let (permanent, deadlines) = (self.keys.binding_permanent(&method.exchange), self.keys.binding_deadlines());
+        let stored = self.keys.stored(&method.exchange);
         let answers = self.transaction(2, |out| {
-            command::command(out, &["DEL", &table, &permanent]);
+            command::command(out, &["DEL", &table, &permanent, &stored]);
             command::command(out, &["ZREM", &deadlines, &method.exchange]);
         });
         answers.await.map(drop)
@@ -108,6 +109,7 @@ impl Session {
         let answer = self.call_script(replies, |out| out.extend_from_slice(&bytes)).await?;
         succeed(&answer)?;
         if kind == ExchangeKind::Fanout {
+            self.store_broadcasts(&method).await?;
             let subscribed = self.poller().rebind(self, &method.queue);
             self.touch();
             for one in subscribed {
@@ -125,6 +127,23 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// Lists the queue among those that get the exchange's messages while nobody consumes, if that is asked for and the queue
+    /// stays while nobody does.
+    async fn store_broadcasts(&self, method: &QueueBind) -> Result<()> {
+        if !self.is_stored(&method.queue) {
+            return Ok(());
+        }
+        let (stored, member) =
+            (self.keys.stored(&method.exchange), self.keys.stored_member(&method.queue, &method.routing_key));
+        self.call(1, |out| command::command(out, &["SADD", &stored, &member])).await.map(drop)
+    }
+
+    /// Says whether the queue keeps broadcast messages.
+    pub(crate) fn is_stored(&self, queue: &str) -> bool {
+        let facts = self.topology.queue(queue).unwrap_or_default();
+        self.options.fanout_stored && !facts.auto_delete && !facts.exclusive && facts.expires.is_none()
     }
 
     /// Returns the commands that bind, and how many replies they have.
@@ -161,8 +180,9 @@ impl Session {
         let members = |key: &str| {
             [ExchangeKind::Direct, ExchangeKind::Topic].map(|kind| binding::member(&kind, key, queue, self.keys.sep()))
         };
-        let answers = self.transaction(2 * bindings.len(), |out| {
+        let answers = self.transaction(3 * bindings.len(), |out| {
             for (exchange, key) in bindings {
+                command::command(out, &["SREM", &self.keys.stored(exchange), &self.keys.stored_member(queue, key)]);
                 let [plain, pattern] = members(key);
                 for table in [self.keys.binding(exchange), self.keys.binding_permanent(exchange)] {
                     command::command(out, &["SREM", &table, &plain, &pattern]);

@@ -167,6 +167,32 @@ impl Keys {
         pattern
     }
 
+    /// Returns what every key begins with.
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// Returns what the list for a message of `priority` ends with, after the name of the queue.
+    pub(crate) fn list_suffix(&self, priority: u8) -> String {
+        let step = self.step_for(priority);
+        if step == 0 { String::new() } else { format!("{}{step}", self.sep) }
+    }
+
+    /// Returns what of a routing or binding key decides where a broadcast message goes: nothing, without `fanout_patterns`.
+    pub(crate) fn stored_key<'k>(&self, key: &'k str) -> &'k str {
+        if self.fanout_patterns { key } else { "" }
+    }
+
+    /// Returns the member of [`stored`](Keys::stored) for `queue`, bound with `binding_key`.
+    pub(crate) fn stored_member(&self, queue: &str, binding_key: &str) -> String {
+        format!("{}{}{queue}", self.stored_key(binding_key), self.sep)
+    }
+
+    /// Returns the set of queues that get the messages of a fanout `exchange` while their consumer is away.
+    pub(crate) fn stored(&self, exchange: &str) -> String {
+        format!("{}_kombu.rs.stored.{exchange}", self.prefix)
+    }
+
     /// Returns the list of what was found in `queue` and is not a message.
     pub(crate) fn malformed(&self, queue: &str) -> String {
         format!("{}_kombu.rs.malformed.{queue}", self.prefix)
@@ -200,11 +226,6 @@ impl Keys {
     pub(crate) fn inbox(&self, consumer: &str, list: &str) -> String {
         let list = list.strip_prefix(&*self.prefix).unwrap_or(list);
         format!("{}_kombu.rs.inbox.{consumer}.{list}", self.prefix)
-    }
-
-    /// Returns the set of queues that get the messages of a fanout `exchange` while their consumer is away.
-    pub(crate) fn stored(&self, exchange: &str) -> String {
-        format!("{}_kombu.rs.stored.{exchange}", self.prefix)
     }
 }
 

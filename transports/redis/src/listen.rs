@@ -1,7 +1,8 @@
 //! Broadcast messages: subscriptions on a socket of their own.
 //!
 //! The server keeps no copy of a broadcast message: what is unsettled when its channel ends is gone, as is what was published
-//! while the socket was lost.
+//! while the socket was lost. Unless the queue is stored, by the option `fanout_stored`: then the copy that counts is in its
+//! list, put there in one step with the publishing, and the one that is heard is left alone.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use crate::consumer::Consumer;
 use crate::deliver::Arrived;
 use crate::envelope::{self, Limits};
 use crate::glob;
+use crate::scripts::{hash_of, is_stored_for};
 use crate::session::Session;
 use crate::unacked::{Held, Place};
 
@@ -47,6 +49,8 @@ struct Waiting {
 /// A queue that is bound to fanout exchanges.
 struct FanoutQueue {
     name: ShortStr,
+    /// What marks the messages that lie in its list as well.
+    hash: String,
     patterns: Vec<String>,
     consumers: Vec<Arc<Consumer>>,
     next: usize,
@@ -105,6 +109,7 @@ impl Listener {
             }
             None => self.queues.push(FanoutQueue {
                 name: consumer.queue.clone(),
+                hash: hash_of(&consumer.queue),
                 patterns: patterns.clone(),
                 consumers: vec![Arc::clone(consumer)],
                 next: 0,
@@ -234,7 +239,7 @@ impl Listener {
         let mut is_full = false;
         for queue in &mut self.queues {
             let first = queue.patterns.iter().find(|own| glob::matches(own, channel));
-            if first.is_some_and(|first| first == pattern) {
+            if first.is_some_and(|first| first == pattern) && !is_stored_for(text, &queue.hash) {
                 if queue.pending.len() >= MAX_PENDING {
                     queue.pending.pop_front();
                     is_full = true;

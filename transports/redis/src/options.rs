@@ -41,6 +41,8 @@ pub(crate) struct RedisOptions {
     pub(crate) fanout_prefix: FanoutPrefix,
     /// Whether a fanout channel carries the routing key; default yes.
     pub(crate) fanout_patterns: bool,
+    /// Whether queues bound to fanout exchanges keep messages while nobody consumes; default no. Ours, not Kombu's.
+    pub(crate) fanout_stored: bool,
     /// How long a message of a client that gives no life sign may stay unsettled; default 3600 seconds.
     pub(crate) visibility_timeout: Duration,
     /// The hash of unsettled messages; default `unacked`.
@@ -211,6 +213,7 @@ impl Default for RedisOptions {
             priority_steps: vec![0, 3, 6, 9],
             fanout_prefix: FanoutPrefix::Database,
             fanout_patterns: true,
+            fanout_stored: false,
             visibility_timeout: seconds(3600),
             unacked_key: "unacked".into(),
             unacked_index_key: "unacked_index".into(),

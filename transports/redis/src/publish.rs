@@ -15,6 +15,7 @@ use crate::channel_core::ChannelCore;
 use crate::connection::{Fate, closed, command, refusal, unexpected};
 use crate::envelope::{Prepared, list_priority};
 use crate::request::Request;
+use crate::scripts::Broadcast;
 use crate::session::Session;
 
 /// A publish on its way: who waits for what.
@@ -54,8 +55,8 @@ pub(crate) struct Publishing {
 enum Destination {
     /// Into one list per queue, with the queue's `x-expires`.
     Lists(Vec<(String, ShortStr, Option<u64>)>),
-    /// To whoever listens to a channel.
-    Channel(String),
+    /// To whoever listens to a fanout exchange, and to its stored queues.
+    Broadcast,
 }
 
 impl ChannelCore {
@@ -170,9 +171,7 @@ fn route_now(session: &Session, envelope: &Envelope) -> Option<Destination> {
         return Some(lists(session, envelope, std::slice::from_ref(&envelope.routing_key)));
     }
     match session.topology.exchange_kind(&envelope.exchange) {
-        Some(ExchangeKind::Fanout) => {
-            Some(Destination::Channel(session.keys.fanout_channel(&envelope.exchange, &envelope.routing_key)))
-        }
+        Some(ExchangeKind::Fanout) => Some(Destination::Broadcast),
         _ => None,
     }
 }
@@ -211,7 +210,7 @@ fn submit(session: &Session, ticket: Ticket, destination: Destination, prepared:
     let request = Request::Publish(Box::new(Publishing { ticket, destination, is_repeated: false }));
     let write = |request: &Request, out: &mut Vec<u8>| {
         if let Request::Publish(publishing) = request {
-            publishing.destination.write(session, prepared, out);
+            publishing.destination.write(session, &publishing.ticket.envelope, prepared, out);
         }
     };
     session.expect_confirm();
@@ -227,7 +226,7 @@ impl Destination {
     fn is_transaction(&self) -> bool {
         match self {
             Destination::Lists(lists) => lists.len() != 1 || lists.iter().any(|(_, _, expires)| expires.is_some()),
-            Destination::Channel(_) => false,
+            Destination::Broadcast => false,
         }
     }
 
@@ -242,7 +241,7 @@ impl Destination {
         }
     }
 
-    fn write(&self, session: &Session, prepared: &Prepared, out: &mut Vec<u8>) {
+    fn write(&self, session: &Session, envelope: &Envelope, prepared: &Prepared, out: &mut Vec<u8>) {
         let is_transaction = self.is_transaction();
         out.reserve(prepared.len(TAG_LENGTH) + 128);
         if is_transaction {
@@ -254,11 +253,10 @@ impl Destination {
             command::word_of(out, prepared.len(TAG_LENGTH), |out| prepared.write(tag, out));
         };
         match self {
-            Destination::Channel(channel) => {
-                command::head(out, 3);
-                command::word(out, "PUBLISH");
-                command::word(out, channel);
-                copy(out);
+            Destination::Broadcast => {
+                let (exchange, routing_key) = (&envelope.exchange, &envelope.routing_key);
+                let priority = list_priority(envelope);
+                Broadcast { keys: &session.keys, exchange, routing_key, priority }.write(out, copy);
             }
             Destination::Lists(lists) => {
                 for (list, queue, expires) in lists {
@@ -282,6 +280,7 @@ impl Destination {
 impl Publishing {
     /// Uses the server's answer.
     pub(crate) fn handle_answer(self, session: &Session, value: Value) {
+        let mut is_stored = matches!(self.destination, Destination::Lists(_));
         let queues = match (&self.destination, &value) {
             (_, Value::ServerError(error)) => Err(refusal(error).with_outcome(Outcome::NotSent)),
             (Destination::Lists(_), Value::Int(_)) => Ok(1),
@@ -298,12 +297,19 @@ impl Publishing {
                     }
                 }
             }
-            (Destination::Channel(_), Value::Int(receivers)) => Ok(usize::try_from(*receivers).unwrap_or(0)),
+            (Destination::Broadcast, Value::Array(counts)) => match counts.as_slice() {
+                [Value::Int(receivers), Value::Int(stored)] => {
+                    is_stored = *stored > 0;
+                    // Who listens and has a queue that is stored counts once.
+                    Ok(usize::try_from((*receivers).max(*stored)).unwrap_or(0))
+                }
+                _ => Err(unexpected("publish", &value).with_outcome(Outcome::Unknown)),
+            },
             (_, other) => Err(unexpected("publish", other).with_outcome(Outcome::Unknown)),
         };
         match queues {
             Ok(0) => self.ticket.finish_unroutable(session),
-            Ok(queues) if matches!(self.destination, Destination::Channel(_)) => self.confirm(session, queues),
+            Ok(queues) if !is_stored => self.confirm(session, queues),
             Ok(queues) => {
                 if let Some((publishing, queues)) = session.hold(self, queues) {
                     publishing.confirm(session, queues);
@@ -329,9 +335,10 @@ impl Publishing {
         self.ticket.deadline
     }
 
-    /// Sends it once more: what had it may be gone.
-    pub(crate) fn submit_again(mut self, session: &Session) {
-        let Fate::Replace(bytes, replies) = self.write_again(session) else {
+    /// Sends it once more, as a possible double if what had it may be gone.
+    pub(crate) fn submit_again(mut self, session: &Session, is_repeated: bool) {
+        self.is_repeated |= is_repeated;
+        let Some((replies, bytes)) = self.to_bytes(session) else {
             return self.fail(session, true, &closed());
         };
         let deadline = self.ticket.deadline;
@@ -340,7 +347,7 @@ impl Publishing {
         if let Err(request) = session.command.submit(request, replies, deadline, |_, out| out.extend(bytes))
             && let Request::Publish(publishing) = *request
         {
-            publishing.fail(session, true, &closed());
+            publishing.fail(session, is_repeated, &closed());
         }
     }
 
@@ -359,13 +366,25 @@ impl Publishing {
 
     /// Writes it once more after its answer was lost, marked as a possible double.
     pub(crate) fn write_again(&mut self, session: &Session) -> Fate {
-        let mut envelope = (*self.ticket.envelope).clone();
-        envelope.headers.table_mut().insert(REPUBLISHED, true);
-        let Ok(prepared) = Prepared::new(&envelope, session.options.body_encoding) else { return Fate::Drop };
-        let mut bytes = Vec::new();
-        self.destination.write(session, &prepared, &mut bytes);
         self.is_repeated = true;
-        Fate::Replace(bytes, self.destination.replies(session))
+        match self.to_bytes(session) {
+            Some((replies, bytes)) => Fate::Replace(bytes, replies),
+            None => Fate::Drop,
+        }
+    }
+
+    /// Returns its commands anew, marked if it may be a double, and how many replies they have.
+    pub(crate) fn to_bytes(&self, session: &Session) -> Option<(u32, Vec<u8>)> {
+        let marked = self.is_repeated.then(|| {
+            let mut envelope = (*self.ticket.envelope).clone();
+            envelope.headers.table_mut().insert(REPUBLISHED, true);
+            envelope
+        });
+        let envelope = marked.as_ref().unwrap_or(&self.ticket.envelope);
+        let prepared = Prepared::new(envelope, session.options.body_encoding).ok()?;
+        let mut bytes = Vec::new();
+        self.destination.write(session, envelope, &prepared, &mut bytes);
+        Some((self.destination.replies(session), bytes))
     }
 }
 

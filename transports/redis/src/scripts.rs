@@ -9,6 +9,7 @@
 
 mod ack;
 mod bind_expiring;
+mod broadcast;
 mod claim;
 mod record;
 mod requeue;
@@ -23,6 +24,7 @@ use redis::{Cmd, Value};
 
 pub(crate) use self::ack::Ack;
 pub(crate) use self::bind_expiring::BindExpiring;
+pub(crate) use self::broadcast::{Broadcast, hash_of, is_stored_for};
 #[cfg_attr(not(test), allow(unused_imports, reason = "for waiters that move messages into inboxes"))]
 pub(crate) use self::claim::ClaimInbox;
 pub(crate) use self::claim::{Claim, ClaimList, Claimed};
@@ -54,6 +56,11 @@ impl Script {
     /// Returns the hash in hexadecimal.
     #[cfg(test)]
     pub(crate) fn sha1(&self) -> &str {
+        &self.sha1
+    }
+
+    /// Returns the hash the server knows it by.
+    fn hash(&self) -> &str {
         &self.sha1
     }
 
@@ -90,7 +97,7 @@ macro_rules! source {
     };
 }
 
-static SCRIPTS: LazyLock<[Script; 9]> = LazyLock::new(|| {
+static SCRIPTS: LazyLock<[Script; 10]> = LazyLock::new(|| {
     [
         Script::new("claim", source!("claim.lua")),
         Script::new("record", source!("record.lua")),
@@ -99,6 +106,7 @@ static SCRIPTS: LazyLock<[Script; 9]> = LazyLock::new(|| {
         Script::new("set_aside", source!("splice.lua", "set_aside.lua")),
         Script::new("bind_expiring", source!("bind_expiring.lua")),
         Script::new("sweep_bindings", source!("sweep_bindings.lua")),
+        Script::new("broadcast", source!("broadcast.lua")),
         Script::new("unlock", source!("unlock.lua")),
         Script::new("renew_lock", source!("renew_lock.lua")),
     ]

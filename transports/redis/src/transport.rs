@@ -195,6 +195,9 @@ fn capabilities(options: &RedisOptions) -> Capabilities {
     let mut capabilities = Capabilities::default();
     capabilities.exchange_topic = Support::Emulated;
     capabilities.exchange_fanout = Support::Native;
+    if options.fanout_stored {
+        capabilities.fanout_stored = Support::Emulated;
+    }
     capabilities.durable = Support::Native;
     capabilities.queue_expires = Support::Emulated;
     capabilities.delete_conditions = Support::Emulated;

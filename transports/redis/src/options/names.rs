@@ -111,6 +111,7 @@ pub(super) const NAMES: &[&str] = &[
     "wake",
     "confirm",
     "priority_order",
+    "fanout_stored",
     "virtual_host",
 ];
 

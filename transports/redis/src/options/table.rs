@@ -27,6 +27,7 @@ impl RedisOptions {
             self.fanout_prefix = prefix;
         }
         options.flag("fanout_patterns", &mut self.fanout_patterns)?;
+        options.flag("fanout_stored", &mut self.fanout_stored)?;
         options.seconds("visibility_timeout", &mut self.visibility_timeout)?;
         options.text("unacked_key", &mut self.unacked_key)?;
         options.text("unacked_index_key", &mut self.unacked_index_key)?;

@@ -10,6 +10,7 @@ mod doors;
 mod errors_are_clean;
 mod fairness;
 mod fanout;
+mod fanout_stored;
 mod idle;
 mod malformed;
 mod mandatory;

@@ -1,0 +1,26 @@
+-- Publishes a broadcast message to whoever listens, and puts a copy into every stored queue that it matches.
+--
+-- KEYS  stored queues of the exchange
+-- ARGV  1 the channel, 2 the routing key, or nothing where bindings have none to match, 3 what separates the parts of a member,
+--       4 what every key begins with, 5 what the list of the message's priority ends with, 6 the message
+--
+-- A member is a binding key, the separator, and a queue. The copy that is published names, by their hashes, the queues that have
+-- one of their own, so that their consumers leave it alone.
+local names, done = {}, {}
+for _, member in ipairs(redis.call('SMEMBERS', KEYS[1])) do
+  local at = string.find(member, ARGV[3], 1, true)
+  local key, queue = string.sub(member, 1, at - 1), string.sub(member, at + #ARGV[3])
+  -- As for who listens: both wildcards match any text, all else only itself, and a binding without a key only messages
+  -- without, as no other does.
+  local pattern = '^' .. string.gsub(string.gsub(key, '[%^%$%(%)%%%.%[%]%+%-%?]', '%%%0'), '[*#]', '.*') .. '$'
+  if not done[queue] and (key == '') == (ARGV[2] == '') and string.find(ARGV[2], pattern) then
+    done[queue] = true
+    redis.call('LPUSH', ARGV[4] .. queue .. ARGV[5], ARGV[6])
+    names[#names + 1] = redis.sha1hex(queue)
+  end
+end
+local message = ARGV[6]
+if #names > 0 then
+  message = '{"stored": "' .. table.concat(names, ' ') .. '", ' .. string.sub(message, 2)
+end
+return {redis.call('PUBLISH', ARGV[1], message), #names}

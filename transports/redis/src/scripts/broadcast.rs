@@ -1,0 +1,66 @@
+//! Broadcasting.
+
+use super::script;
+use crate::connection::command;
+use crate::keys::Keys;
+
+/// Publishes a message of a fanout exchange, with a copy for each of its stored queues.
+#[derive(Debug)]
+pub(crate) struct Broadcast<'a> {
+    /// The names of the shared keys.
+    pub(crate) keys: &'a Keys,
+    /// The exchange.
+    pub(crate) exchange: &'a str,
+    /// Its routing key.
+    pub(crate) routing_key: &'a str,
+    /// Its priority.
+    pub(crate) priority: u8,
+}
+
+impl Broadcast<'_> {
+    /// Appends the command; `message` appends its last word, the message.
+    pub(crate) fn write(&self, out: &mut Vec<u8>, message: impl FnOnce(&mut Vec<u8>)) {
+        let Broadcast { keys, exchange, routing_key, priority } = self;
+        command::head(out, 10);
+        command::word(out, "EVALSHA");
+        command::word(out, script("broadcast").hash());
+        command::word(out, "1");
+        command::word(out, keys.stored(exchange));
+        command::word(out, keys.fanout_channel(exchange, routing_key));
+        command::word(out, keys.stored_key(routing_key));
+        command::word(out, keys.sep());
+        command::word(out, keys.prefix());
+        command::word(out, keys.list_suffix(*priority));
+        message(out);
+    }
+}
+
+/// Says whether a message that was heard lies in the stored queue of hash `queue` as well.
+pub(crate) fn is_stored_for(message: &[u8], queue: &str) -> bool {
+    let Some(rest) = message.strip_prefix(MARK) else { return false };
+    let Some(end) = memchr::memchr(b'"', rest) else { return false };
+    rest[..end].split(|byte| *byte == b' ').any(|hash| hash == queue.as_bytes())
+}
+
+/// Returns the hash a queue is marked by.
+pub(crate) fn hash_of(queue: &str) -> String {
+    // Scripts are known by SHA-1 as well.
+    redis::Script::new(queue).get_hash().to_owned()
+}
+
+const MARK: &[u8] = b"{\"stored\": \"";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_names_queues() {
+        // SHA-1 of "q".
+        assert_eq!(hash_of("q"), "22ea1c649c82946aa6e479e1ffd321e4a318b1b0");
+        let marked = format!("{{\"stored\": \"{} {}\", \"body\": \"\"}}", hash_of("a"), hash_of("q"));
+        assert!(is_stored_for(marked.as_bytes(), &hash_of("q")) && is_stored_for(marked.as_bytes(), &hash_of("a")));
+        assert!(!is_stored_for(marked.as_bytes(), &hash_of("b")));
+        assert!(!is_stored_for(b"{\"body\": \"\"}", &hash_of("q")));
+    }
+}
