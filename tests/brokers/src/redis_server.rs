@@ -302,6 +302,13 @@ impl RedisServer {
         set("bind", "127.0.0.1");
         set("dir", &self.folder.path().to_string_lossy());
         set("daemonize", "no");
+        if let Some(tls) = &self.options.tls {
+            set("tls-port", &self.second_port.number().to_string());
+            set("tls-ca-cert-file", CA_FILE);
+            set("tls-cert-file", CERT_FILE);
+            set("tls-key-file", KEY_FILE);
+            set("tls-auth-clients", yes_no(tls.asks_clients));
+        }
         if matches!(self.options.role, Role::Sentinel { .. }) {
             arguments.extend(self.options.args.iter().cloned());
             return arguments;
@@ -314,13 +321,6 @@ impl RedisServer {
         }
         if let Some(socket) = self.unixsocket() {
             set("unixsocket", &socket.to_string_lossy());
-        }
-        if let Some(tls) = &self.options.tls {
-            set("tls-port", &self.second_port.number().to_string());
-            set("tls-ca-cert-file", CA_FILE);
-            set("tls-cert-file", CERT_FILE);
-            set("tls-key-file", KEY_FILE);
-            set("tls-auth-clients", yes_no(tls.asks_clients));
         }
         match &self.options.role {
             Role::Replica(master) => {

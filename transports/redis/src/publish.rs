@@ -355,7 +355,13 @@ impl Publishing {
     pub(crate) fn fail(self, session: &Session, written: bool, error: &Error) {
         let outcome = if written || self.is_repeated { Outcome::Unknown } else { Outcome::NotSent };
         let error = match (error.kind(), outcome) {
-            (ErrorKind::Timeout, Outcome::NotSent) => Error::new(ErrorKind::Timeout, "not sent in time"),
+            (ErrorKind::Timeout, Outcome::NotSent) => {
+                let late = Error::new(ErrorKind::Timeout, "not sent in time");
+                match error.context("server") {
+                    Some(refusal) => late.with("server", refusal),
+                    None => late,
+                }
+            }
             (ErrorKind::ConnectionLost, _) => {
                 Error::new(ErrorKind::Timeout, "the connection was lost and no time is left")
             }

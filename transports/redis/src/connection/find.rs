@@ -45,7 +45,12 @@ pub(crate) fn find(target: &Target, patience: Duration) -> Result<Vec<Candidate>
             if let Some(tls) = &sentinels.tls {
                 tls.load()?;
             }
-            vec![sentinels.master(patience)?]
+            let master = sentinels.master(patience);
+            if let (Err(_), Some(tls)) = (&master, &sentinels.tls) {
+                // A certificate that is not accepted may have been replaced.
+                tls.forget();
+            }
+            vec![master?]
         }
         _ => Vec::new(),
     };

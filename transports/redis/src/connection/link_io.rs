@@ -61,8 +61,8 @@ pub(crate) struct LinkIo {
     host: Arc<str>,
     /// How often this attempt was sent on to another node.
     redirections: u32,
-    /// Whether the last connection ended because its server was the wrong one.
-    was_misplaced: bool,
+    /// What the server said when the last connection ended because it was the wrong one.
+    misplaced: Option<String>,
     backoff: Backoff,
     /// Ends an attempt that takes too long, or begins the next.
     attempt_timer: Option<TimerHandle>,
@@ -92,7 +92,7 @@ impl LinkIo {
             addresses: VecDeque::new(),
             host: "".into(),
             redirections: 0,
-            was_misplaced: false,
+            misplaced: None,
             backoff: Backoff::new(seed ^ u64::from(std::process::id())),
             attempt_timer: None,
             watch: None,
@@ -210,14 +210,15 @@ impl LinkIo {
                     if let (Some(cluster), "MOVED") = (&link.target.cluster, error.code()) {
                         cluster.handle_moved(error.details().unwrap_or_default(), &self.host);
                     }
-                    self.was_misplaced = true;
-                    return Err(super::refusal(error));
+                    let refusal = super::refusal(error);
+                    self.misplaced = Some(refusal.to_string());
+                    return Err(refusal);
                 }
                 if link.role == Role::Listener {
                     events.push(Event::Push(value));
                     return Ok(Next::Go);
                 }
-                self.was_misplaced = false;
+                self.misplaced = None;
                 match self.pipeline.handle_reply(value) {
                     Ok(Some((request, value))) => events.push(Event::Answer(request, value)),
                     Ok(None) => {}
@@ -235,7 +236,7 @@ impl LinkIo {
         self.addresses.clear();
         self.redirections = 0;
         // A server that takes connections and refuses the work is no success.
-        if !self.was_misplaced {
+        if self.misplaced.is_none() {
             self.backoff.reset();
         }
         self.set_attempt_timer(None);

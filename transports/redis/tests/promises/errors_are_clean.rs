@@ -2,11 +2,13 @@
 
 use std::io::Write;
 use std::net::TcpListener;
+use std::time::Duration;
 
 use kombu_brokers::{RedisServer, free_port};
+use kombu_core::method::BasicPublish;
 use kombu_core::{Error, ErrorKind, ExchangeKind, FieldTable};
 
-use crate::common::{Rig, block_on};
+use crate::common::{Rig, block_on, envelope};
 
 #[track_caller]
 fn failure(url: &str) -> Error {
@@ -99,4 +101,19 @@ fn an_exchange_declared_otherwise_is_refused() {
     let error = two.channel().try_exchange("e", ExchangeKind::Topic).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::PreconditionFailed);
     assert!(error.to_string().contains("direct"), "{error}");
+}
+
+#[test]
+fn a_server_that_takes_no_writes_is_named_when_time_is_up() {
+    let server = RedisServer::start();
+    let rig = Rig::new(&server);
+    let channel = rig.channel();
+    server.command(&["REPLICAOF", "127.0.0.1", &free_port().to_string()]);
+    let method = BasicPublish { timeout: Some(Duration::from_secs(2)), ..BasicPublish::default() };
+    let error = block_on(channel.channel.basic_publish(method, envelope("", "q", "x"))).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    assert!(error.to_string().contains("READONLY"), "{error}");
+    // It is looked for again and again, not in a hurry.
+    server.command(&["REPLICAOF", "NO", "ONE"]);
+    assert_eq!(channel.publish("", "q", "y"), Some(1));
 }

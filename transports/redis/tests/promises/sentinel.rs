@@ -1,6 +1,6 @@
 //! Sentinels say where the master is, before and after a failover.
 
-use kombu_brokers::{PATIENCE, RedisServer, eventually};
+use kombu_brokers::{CertificateAuthority, PATIENCE, RedisServer, eventually};
 use kombu_core::{Confirmation, Error, ErrorKind, FieldTable, Value};
 
 use crate::common::{Rig, block_on, bodies, options};
@@ -204,4 +204,41 @@ fn a_sentinel_that_is_away_is_passed_over() {
     let mut watched = Watched::start();
     watched.sentinels[0].kill();
     watched.connect(FieldTable::new()).unwrap().channel().publish("", "q", "x");
+}
+
+#[test]
+fn sentinels_are_asked_in_secret() {
+    let master = RedisServer::start();
+    let authority = CertificateAuthority::new("Test Authority");
+    let identity = authority.server(&["127.0.0.1"]);
+    let sentinel = RedisServer::options().sentinel(NAME, master.addr(), 1).tls(&authority, &identity, false).start();
+    let url = format!("sentinel://{}/0", sentinel.tls_addr().unwrap());
+    let table = |kwargs: FieldTable| {
+        FieldTable::from([("master_name", Value::from(NAME)), ("sentinel_kwargs", Value::Map(kwargs))])
+    };
+    let mut kwargs = options([("ssl_ca_data", authority.certificate())]);
+    kwargs.insert("ssl", true);
+    assert_eq!(Rig::try_at(&url, table(kwargs)).unwrap().channel().publish("", "q", "x"), Some(1));
+    let Err(error) = Rig::try_at(&url, table(options([("ssl", true)]))) else { panic!("anybody is trusted") };
+    assert_eq!(error.kind(), ErrorKind::AccessRefused, "{error}");
+    assert!(error.to_string().contains("ssl_ca_certs"), "{error}");
+}
+
+#[test]
+fn the_master_is_talked_to_in_secret_where_the_sentinels_say() {
+    let authority = CertificateAuthority::new("Test Authority");
+    let identity = authority.server(&["127.0.0.1"]);
+    let master = RedisServer::options().tls(&authority, &identity, false).start();
+    let addr = master.tls_addr().unwrap();
+    let sentinel = RedisServer::options().sentinel(NAME, addr, 1).tls(&authority, &identity, false);
+    let sentinel = sentinel.args(["--tls-replication", "yes"]).start();
+    let secret = options([("ssl_ca_data", authority.certificate())]);
+    let mut kwargs = secret.clone();
+    kwargs.insert("ssl", true);
+    let mut table = FieldTable::from([("master_name", Value::from(NAME)), ("sentinel_kwargs", Value::Map(kwargs))]);
+    table.insert("ssl", Value::Map(secret));
+    let url = format!("sentinel://{}/0", sentinel.tls_addr().unwrap());
+    let rig = Rig::try_at(&url, table).unwrap();
+    assert_eq!(rig.channel().publish("", "q", "x"), Some(1));
+    assert_eq!(master.command(&["LLEN", "q"]).int(), 1);
 }

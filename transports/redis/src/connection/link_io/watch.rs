@@ -46,6 +46,11 @@ impl LinkIo {
         let expired = self.pipeline.take_expired(now);
         if !expired.is_empty() {
             let error = Error::new(ErrorKind::Timeout, "no answer in time").with("broker", &link.target.label);
+            let error = match &self.misplaced {
+                // Every server that was found said so.
+                Some(refusal) => error.with("server", refusal),
+                None => error,
+            };
             let error = Arc::new(error);
             events.extend(
                 expired.into_iter().map(|(request, written)| Event::Failure(request, written, Arc::clone(&error))),
