@@ -18,7 +18,7 @@ use super::topology::Topology;
 use crate::capability::Capabilities;
 use crate::consumer::ConsumerCore;
 use crate::error::{Error, ErrorKind, Recovery, Result, Scope};
-use crate::hub::{self, Hub, HubHandle, instant_after};
+use crate::hub::{self, HookId, Hub, HubHandle, instant_after};
 use crate::pending::{Pending, Sent, Terms};
 use crate::race::{First, Flag, first};
 use crate::registry::TransportEntry;
@@ -66,6 +66,8 @@ pub(crate) struct Inner {
     hub: OnceLock<HubHandle>,
     /// Where the application's callbacks run: the registered hub, or a thread of the connection's own.
     user_hub: OnceLock<HubHandle>,
+    /// What closes the connection with the hub it was registered with.
+    close_hook: OnceLock<HookId>,
     pub(super) consumers: Mutex<Vec<Weak<ConsumerCore>>>,
     this: Weak<Inner>,
 }
@@ -93,6 +95,7 @@ impl Inner {
             prepared,
             hub: OnceLock::new(),
             user_hub: OnceLock::new(),
+            close_hook: OnceLock::new(),
             consumers: Mutex::new(Vec::new()),
             this: this.clone(),
         }))
@@ -111,11 +114,13 @@ impl Inner {
         let _ = self.user_hub.set(handle.user());
         let this = self.this.clone();
         // Of the user class: only such a callback may wait for the goodbye.
-        hub.on_close(Box::new(move |hub| {
+        let hook = hub.on_close(Box::new(move |hub| {
             if let Some(inner) = this.upgrade() {
                 inner.close_on_hub(hub);
             }
         }));
+        // Unset until now: a connection is registered once.
+        let _ = self.close_hook.set(hook);
         Ok(())
     }
 
@@ -345,6 +350,11 @@ impl Inner {
             None => Ok(()),
         };
         self.stop_callbacks();
+        if let (Some(hub), Some(hook)) = (self.hub.get(), self.close_hook.get().copied()) {
+            hub.call_soon(move |hub| {
+                hub.remove_hook(hook);
+            });
+        }
         result
     }
 

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use super::Consumer;
 use super::builder::{ConsumerOptions, Handler};
-use super::inbox::{Inbox, News};
+use super::inbox::{Inbox, News, Origins};
 use super::sink::Sink;
 use super::watch::Watch;
 use crate::connection::{Connection, ConnectionEvent, Inner, Late, Live, Observer};
@@ -43,12 +43,12 @@ pub(super) struct Callback {
 struct Worker {
     handler: Handler,
     taken: VecDeque<(u32, Delivery)>,
-    origins: Vec<Arc<Origin>>,
+    origins: Origins<Arc<Origin>>,
 }
 
 impl Face {
     pub(super) fn callback(handler: Handler, hub: HubHandle) -> Self {
-        let worker = Worker { handler, taken: VecDeque::new(), origins: Vec::new() };
+        let worker = Worker { handler, taken: VecDeque::new(), origins: Origins::default() };
         Face::Callback(Box::new(Callback { hub, worker: Mutex::new(Some(worker)) }))
     }
 }
@@ -263,12 +263,15 @@ impl ConsumerCore {
             if worker.taken.is_empty() {
                 let mut state = self.inbox.lock();
                 std::mem::swap(&mut state.waiting, &mut worker.taken);
-                if worker.origins.len() != state.origins.len() {
-                    worker.origins.clone_from(&state.origins);
+                let known = (!worker.origins.is(&state.origins)).then(|| state.origins.clone());
+                drop(state);
+                if let Some(known) = known {
+                    worker.origins = known;
                 }
             }
             let Some((origin, delivery)) = worker.taken.pop_front() else { return false };
-            let origin = &worker.origins[origin as usize];
+            // Nothing waited from an origin that was forgotten when this was taken.
+            let Some(origin) = worker.origins.get(origin) else { continue };
             if self.inbox.is_finished() {
                 if self.inbox.gives_back() {
                     origin.give_back(&delivery);

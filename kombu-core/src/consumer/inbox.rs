@@ -23,7 +23,7 @@ pub(super) struct Inbox {
 pub(super) struct State {
     /// The deliveries, each with the number of its origin.
     pub(super) waiting: VecDeque<(u32, Delivery)>,
-    pub(super) origins: Vec<Arc<Origin>>,
+    pub(super) origins: Origins<Arc<Origin>>,
     pub(super) waker: Option<Waker>,
     /// Whether a run of the callback is queued on its hub or under way.
     pub(super) is_scheduled: bool,
@@ -53,25 +53,23 @@ impl Inbox {
 
     /// Adds an origin and returns its number.
     pub(super) fn add_origin(&self, origin: Origin) -> u32 {
-        let mut state = self.lock();
-        state.origins.push(Arc::new(origin));
-        u32::try_from(state.origins.len() - 1).unwrap_or(u32::MAX)
+        self.lock().origins.add(Arc::new(origin))
     }
 
     /// Returns the numbers that origins added from now on will have at least: what came before belongs to a channel that is gone.
     pub(super) fn next_origin(&self) -> u32 {
-        u32::try_from(self.lock().origins.len()).unwrap_or(u32::MAX)
+        self.lock().origins.next()
     }
 
-    /// Forgets what waits from origins numbered below `first`: their channel is gone and the broker gives those messages to
-    /// somebody again.
+    /// Forgets origins numbered below `first` and what waits from them: their channel is gone and the broker gives those messages
+    /// to somebody again.
     pub(super) fn forget_before(&self, first: u32) {
-        let forgotten: Vec<_> = {
+        let forgotten = {
             let mut state = self.lock();
             let (gone, kept) = std::mem::take(&mut state.waiting).into_iter().partition(|(origin, _)| *origin < first);
             state.waiting = kept;
             let gone: VecDeque<(u32, Delivery)> = gone;
-            gone.into()
+            (gone, state.origins.forget_before(first))
         };
         drop(forgotten);
     }
@@ -86,7 +84,9 @@ impl Inbox {
         };
         if gives_back {
             for (origin, delivery) in &waiting {
-                origins[*origin as usize].give_back(delivery);
+                if let Some(origin) = origins.get(*origin) {
+                    origin.give_back(delivery);
+                }
             }
         }
         if let Some(waker) = waker {
@@ -118,6 +118,79 @@ impl State {
     /// Takes the next message.
     pub(super) fn pop(&mut self) -> Option<Message> {
         let (origin, delivery) = self.waiting.pop_front()?;
-        Some(Message::new(delivery, Arc::clone(&self.origins[origin as usize])))
+        // Nothing waits from an origin that is forgotten.
+        let origin = self.origins.get(origin)?;
+        Some(Message::new(delivery, Arc::clone(origin)))
+    }
+}
+
+/// The origins of what waits, by number. Each start of the consumer adds one per queue and forgets those before.
+#[derive(Clone, Debug)]
+pub(super) struct Origins<T> {
+    /// The number of the first one kept.
+    first: u32,
+    kept: Vec<T>,
+}
+
+impl<T> Origins<T> {
+    /// Returns an origin that is not forgotten.
+    #[inline]
+    pub(super) fn get(&self, number: u32) -> Option<&T> {
+        self.kept.get(number.wrapping_sub(self.first) as usize)
+    }
+
+    /// Returns the number the next one gets.
+    pub(super) fn next(&self) -> u32 {
+        self.first.wrapping_add(self.kept.len() as u32)
+    }
+
+    /// Says whether an origin was forgotten: its channel is gone.
+    #[inline]
+    pub(super) fn has_forgotten(&self, number: u32) -> bool {
+        self.get(number).is_none()
+    }
+
+    /// Says whether `other` holds the same origins.
+    #[inline]
+    pub(super) fn is(&self, other: &Self) -> bool {
+        (self.first, self.kept.len()) == (other.first, other.kept.len())
+    }
+
+    fn add(&mut self, origin: T) -> u32 {
+        self.kept.push(origin);
+        self.next().wrapping_sub(1)
+    }
+
+    fn forget_before(&mut self, first: u32) -> Vec<T> {
+        let count = (first.wrapping_sub(self.first) as usize).min(self.kept.len());
+        self.first = first;
+        self.kept.drain(..count).collect()
+    }
+}
+
+impl<T> Default for Origins<T> {
+    fn default() -> Self {
+        Origins { first: 0, kept: Vec::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn starting_again_and_again_keeps_the_last_origins_only() {
+        let mut origins = Origins::default();
+        for start in 0..1000 {
+            let first = origins.next();
+            assert_eq!(origins.forget_before(first).len(), if start == 0 { 0 } else { 2 });
+            assert_eq!((origins.add('a'), origins.add('b')), (2 * start, 2 * start + 1));
+            assert_eq!(
+                (origins.get(first), origins.get(first + 1), origins.get(first + 2)),
+                (Some(&'a'), Some(&'b'), None)
+            );
+            assert!(start == 0 || origins.has_forgotten(first - 1));
+        }
+        assert_eq!(origins.kept.len(), 2);
     }
 }

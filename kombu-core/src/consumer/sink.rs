@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::core::ConsumerCore;
+use super::inbox::State;
 use crate::delivery::{Delivery, DeliverySink, Put};
 use crate::error::Error;
 
@@ -16,6 +17,12 @@ impl Sink {
     pub(super) fn new(core: Arc<ConsumerCore>, origin: u32) -> Self {
         Sink { core, origin }
     }
+
+    /// Says whether nobody listens any more: the consumer has ended, or was started again on another channel.
+    #[inline]
+    fn is_deaf(&self, state: &State) -> bool {
+        self.core.inbox.is_finished() || state.origins.has_forgotten(self.origin)
+    }
 }
 
 impl DeliverySink for Sink {
@@ -23,7 +30,7 @@ impl DeliverySink for Sink {
         let news = {
             let mut state = self.core.inbox.lock();
             // It stays unsettled and goes back when the channel closes. Requeued here, it might come straight back.
-            if self.core.inbox.is_finished() {
+            if self.is_deaf(&state) {
                 return;
             }
             state.waiting.push_back((self.origin, delivery));
@@ -35,7 +42,7 @@ impl DeliverySink for Sink {
     fn deliver_all(&self, deliveries: &mut Vec<Delivery>) {
         let news = {
             let mut state = self.core.inbox.lock();
-            if self.core.inbox.is_finished() {
+            if self.is_deaf(&state) {
                 drop(state);
                 deliveries.clear();
                 return;
@@ -49,7 +56,7 @@ impl DeliverySink for Sink {
     #[inline]
     fn put(&self, delivery: Delivery) -> Put {
         let mut state = self.core.inbox.lock();
-        if self.core.inbox.is_finished() {
+        if self.is_deaf(&state) {
             return Put::Refused(delivery);
         }
         state.waiting.push_back((self.origin, delivery));
