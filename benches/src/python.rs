@@ -54,3 +54,25 @@ impl Peer {
 }
 
 const PATIENCE: Duration = Duration::from_secs(300);
+
+#[cfg(test)]
+mod tests {
+    use kombu_brokers::RedisServer;
+
+    use super::*;
+
+    #[test]
+    fn the_peer_measures_each_way() {
+        let server = RedisServer::start();
+        let bodies = Bodies::new(100);
+        for url in ["memory://", &server.url()] {
+            let mut peer = Peer::start(url, &bodies);
+            let batch = peer.has_batches.then_some("batch");
+            for via in ["named", "default"].into_iter().chain(batch) {
+                for sample in [peer.publish(via, 300), peer.consume(300)] {
+                    assert!(sample.count == 300 && sample.rate() > 0.0, "{url} {via}: {sample:?}");
+                }
+            }
+        }
+    }
+}

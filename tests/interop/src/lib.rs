@@ -12,4 +12,4 @@
 
 mod peer;
 
-pub use peer::{Peer, bench_script};
+pub use peer::Peer;

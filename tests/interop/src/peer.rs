@@ -124,11 +124,6 @@ impl Peer {
     }
 }
 
-/// Returns the path of the program that measures Python Kombu.
-pub fn bench_script() -> PathBuf {
-    script("bench_kombu.py")
-}
-
 fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("python").join(name)
 }

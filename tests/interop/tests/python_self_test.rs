@@ -4,8 +4,8 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use kombu_brokers::{PATIENCE, PythonKombu, RedisServer, eventually};
-use kombu_interop::{Peer, bench_script};
+use kombu_brokers::{PATIENCE, RedisServer, eventually};
+use kombu_interop::Peer;
 use serde_json::{Value, json};
 
 #[test]
@@ -224,21 +224,6 @@ fn the_peer_ends_with_its_input() {
     let mut peer = Peer::start();
     peer.process().close_stdin();
     assert!(peer.process().wait(PATIENCE).success());
-}
-
-#[test]
-fn the_bench_reports_a_rate_for_each_way() {
-    let server = RedisServer::start();
-    for url in ["memory://", &server.url()] {
-        let arguments = [url, "--count", "50", "--body-size", "1000", "--prefetch", "7", "256"];
-        let text = PythonKombu::shared().run(bench_script(), &arguments, b"").success();
-        let report: Value = serde_json::from_str(&text).unwrap();
-        let rates = report["rates"].as_object().unwrap();
-        assert_eq!(rates.len(), if url == "memory://" { 4 } else { 5 }, "{report}");
-        assert!(rates.values().all(|rate| rate.as_f64().unwrap() > 0.0));
-        assert_eq!((&report["count"], &report["body_size"]), (&json!(50), &json!(1000)));
-    }
-    assert_eq!(server.keys(), [] as [&str; 0]);
 }
 
 #[test]
