@@ -110,10 +110,19 @@ def error_to_json(error):
     return {"type": f"{kind.__module__}.{kind.__qualname__}", "message": str(error), "traceback": text}
 
 
+def raw(message):
+    """Returns the body's bytes; pyamqp decodes what names an encoding that Python knows."""
+    body = message.body or b""
+    try:
+        return body.encode(message.content_encoding) if isinstance(body, str) else bytes(body)
+    except LookupError:
+        return str_to_bytes(body)
+
+
 def message_to_json(message, error=None):
     report = {
         "body": None,
-        "raw": base64.b64encode(str_to_bytes(message.body or b"")).decode(),
+        "raw": base64.b64encode(raw(message)).decode(),
         "content_type": message.content_type,
         "content_encoding": message.content_encoding,
         "headers": to_json(message.headers),

@@ -13,7 +13,7 @@ use kombu::{AcceptList, Connection};
 use serde_json::{Value as JsonValue, json};
 
 pub use incoming::Incoming;
-pub use kombu_brokers::{ChildProcess, PATIENCE, RedisServer, eventually};
+pub use kombu_brokers::{ChildProcess, PATIENCE, RabbitServer, RabbitVhost, RedisServer, eventually};
 pub use kombu_interop::Peer;
 pub use rust_end::RustEnd;
 
@@ -29,12 +29,74 @@ pub use Side::{Python, Rust};
 /// Who publishes and who consumes.
 pub const BOTH_WAYS: [(Side, Side); 2] = [(Python, Rust), (Rust, Python)];
 
-/// A Redis server of its own with a Python program and a Rust program on it. Both understand the same requests, those of
-/// `python/peer.py`, and report messages in the same form.
-pub struct Ends {
+/// A broker of its own, by default a Redis server, with a Python program and a Rust program on it. Both understand the same
+/// requests, those of `python/peer.py`, and report messages in the same form.
+pub struct Ends<S = RedisServer> {
     pub rust: RustEnd,
     pub python: Peer,
-    pub server: RedisServer,
+    pub server: S,
+}
+
+/// What both programs connect to.
+pub trait Broker {
+    fn url(&self) -> String;
+
+    /// Names what still holds messages.
+    fn messages_left(&self) -> Vec<String>;
+
+    /// Whether Python's client makes text of bodies before Kombu sees them.
+    fn decodes_text(&self) -> bool;
+}
+
+impl Broker for RedisServer {
+    fn url(&self) -> String {
+        self.url()
+    }
+
+    fn messages_left(&self) -> Vec<String> {
+        messages_left(self)
+    }
+
+    fn decodes_text(&self) -> bool {
+        false
+    }
+}
+
+impl Broker for RabbitVhost<'static> {
+    fn url(&self) -> String {
+        self.url()
+    }
+
+    fn messages_left(&self) -> Vec<String> {
+        self.queues().into_iter().filter(|queue| self.messages(queue) > 0).collect()
+    }
+
+    fn decodes_text(&self) -> bool {
+        true
+    }
+}
+
+/// Runs a body on Redis and then on RabbitMQ, with the two ends as `$ends`; Rust accepts the content types named, if any are.
+#[macro_export]
+macro_rules! on_each_broker {
+    (|$ends:ident| $body:block) => {
+        on_each_broker!(kombu::AcceptList::default(), |$ends| $body)
+    };
+    ($accept:expr, |$ends:ident| $body:block) => {{
+        let mut $ends = Ends::build(kombu_brokers::RedisServer::start(), &[], $accept);
+        $body
+    }
+    {
+        let mut $ends = Ends::build(kombu_brokers::RabbitServer::shared().vhost(), &[], $accept);
+        $body
+    }};
+}
+
+impl Ends<RabbitVhost<'static>> {
+    /// On a virtual host of RabbitMQ.
+    pub fn amqp() -> Self {
+        Self::build(RabbitServer::shared().vhost(), &[], AcceptList::default())
+    }
 }
 
 impl Ends {
@@ -44,16 +106,13 @@ impl Ends {
 
     /// Both with the same transport options, by Kombu's names.
     pub fn with_options(options: &[(&str, JsonValue)]) -> Self {
-        Self::build(options, AcceptList::default())
+        Self::build(RedisServer::start(), options, AcceptList::default())
     }
+}
 
-    /// Rust accepts these content types only; Python accepts everything.
-    pub fn accepting<const N: usize>(names: [&str; N]) -> Self {
-        Self::build(&[], AcceptList::new(names).unwrap())
-    }
-
-    fn build(options: &[(&str, JsonValue)], accept: AcceptList) -> Self {
-        let server = RedisServer::start();
+impl<S: Broker> Ends<S> {
+    /// Both on `server` with the same transport options; Rust accepts some content types only, Python accepts everything.
+    pub fn build(server: S, options: &[(&str, JsonValue)], accept: AcceptList) -> Self {
         let mut python = Peer::start();
         let transport_options: serde_json::Map<_, _> =
             options.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
@@ -79,6 +138,12 @@ impl Ends {
     pub fn declare_on_both(&mut self, declaration: JsonValue) {
         self.declare(Python, declaration.clone());
         self.declare(Rust, declaration);
+    }
+
+    /// Declares the queue `name` on both sides, which on RabbitMQ must be before it is published to.
+    #[track_caller]
+    pub fn queue(&mut self, name: &str) {
+        self.declare_on_both(json!({"queue": {"name": name}}));
     }
 
     /// Publishes, as the peer's request `publish` does.
@@ -122,7 +187,7 @@ impl Ends {
     pub fn assert_nothing_left(&self) {
         let mut left = vec![];
         let gone = eventually(PATIENCE, || {
-            left = messages_left(&self.server);
+            left = self.server.messages_left();
             left.is_empty()
         });
         assert!(gone, "left behind: {left:?}");

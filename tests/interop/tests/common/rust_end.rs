@@ -40,25 +40,46 @@ impl RustEnd {
         if let Some(exchange) = declaration.get("exchange") {
             let name = text(&exchange["name"]);
             let kind = exchange["type"].as_str().unwrap_or("direct").parse().unwrap();
-            let exchange = Exchange::new(name, kind);
+            let flag = |name: &str| exchange[name] == true;
+            let mut exchange = [
+                (flag("auto_delete"), Exchange::auto_delete as fn(Exchange) -> Exchange),
+                (exchange["durable"] == false, Exchange::transient),
+                (flag("internal"), Exchange::internal),
+            ]
+            .into_iter()
+            .filter(|(wanted, _)| *wanted)
+            .fold(Exchange::new(name, kind), |exchange, (_, with)| with(exchange));
+            for (name, value) in declaration["exchange"]["arguments"].as_object().into_iter().flatten() {
+                exchange = exchange.argument(name.as_str(), from_tagged(value));
+            }
             exchange.declare(&self.connection).wait().unwrap();
             self.exchanges.insert(name.to_owned(), exchange.clone());
             bound_to = Some(exchange);
         }
         let Some(described) = declaration.get("queue") else { return };
         let mut queue = Queue::new(text(&described["name"]));
-        if let Some(seconds) = described["expires"].as_f64() {
-            queue = queue.expires(Duration::from_secs_f64(seconds));
+        for (name, value) in described.as_object().into_iter().flatten() {
+            queue = with_queue_option(queue, name, value);
         }
         for binding in described["bindings"].as_array().into_iter().flatten() {
-            queue = queue
-                .bind(&self.exchange(text(&binding["exchange"])), binding["routing_key"].as_str().unwrap_or_default());
+            let exchange = self.exchange(text(&binding["exchange"]));
+            let mut bound = exchange.binding(binding["routing_key"].as_str().unwrap_or_default());
+            for (name, value) in binding["arguments"].as_object().into_iter().flatten() {
+                bound = bound.argument(name.as_str(), from_tagged(value));
+            }
+            queue = queue.binding(bound);
         }
         if let Some(exchange) = bound_to.filter(|_| described.get("bindings").is_none()) {
             queue = queue.bind(&exchange, described["routing_key"].as_str().unwrap_or_default());
         }
-        queue.declare(&self.connection).wait().unwrap();
-        self.queues.insert(queue.name().to_string(), queue);
+        self.try_declare(queue).unwrap();
+    }
+
+    /// Declares `queue`, to be known under its name.
+    pub fn try_declare(&mut self, queue: Queue) -> kombu::Result<()> {
+        let declared = queue.declare(&self.connection).wait()?;
+        self.queues.insert(declared.queue.to_string(), queue.renamed(declared.queue));
+        Ok(())
     }
 
     #[track_caller]
@@ -206,6 +227,29 @@ fn with_option<'p>(publish: Publish<'p>, name: &str, value: &JsonValue) -> Publi
         "user_id" => publish.user_id(text(value)),
         "app_id" => publish.app_id(text(value)),
         other => panic!("no such option: {other}"),
+    }
+}
+
+fn with_queue_option(queue: Queue, name: &str, value: &JsonValue) -> Queue {
+    let seconds = || Duration::from_secs_f64(value.as_f64().unwrap());
+    let number = || value.as_u64().unwrap();
+    match name {
+        "name" | "bindings" | "routing_key" => queue,
+        "expires" => queue.expires(seconds()),
+        "message_ttl" => queue.message_ttl(seconds()),
+        "max_length" => queue.max_length(number().try_into().unwrap()),
+        "max_length_bytes" => queue.max_length_bytes(number()),
+        "max_priority" => queue.max_priority(number().try_into().unwrap()),
+        "durable" if value == false => queue.transient(),
+        "exclusive" if value == true => queue.exclusive(),
+        "auto_delete" if value == true => queue.auto_delete(),
+        "durable" | "exclusive" | "auto_delete" => queue,
+        "queue_arguments" => value
+            .as_object()
+            .unwrap()
+            .iter()
+            .fold(queue, |queue, (name, value)| queue.argument(name.as_str(), from_tagged(value))),
+        other => panic!("no such option of a queue: {other}"),
     }
 }
 
