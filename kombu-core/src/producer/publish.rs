@@ -122,10 +122,14 @@ impl<'p> Publish<'p> {
         self
     }
 
-    /// Sets all headers.
+    /// Sets all headers, except that a header `compression` set before stays: without it nobody could read the body.
     pub fn headers(mut self, headers: FieldTable) -> Self {
+        let compression = self.headers.get("compression").cloned();
         self.headers = headers.into();
-        self
+        match compression {
+            Some(method) => self.header("compression", method),
+            None => self,
+        }
     }
 
     /// Overrides the content type and encoding that came with the body's type; the bytes stay as they are.
