@@ -195,7 +195,8 @@ fn what_yaml_and_msgpack_can_say_beyond_json() {
     on_each_broker!(AcceptList::new(["yaml", "msgpack"]).unwrap(), |ends| {
         ends.queue("q");
         let bytes = json!({"b": {"$type": "bytes", "$value": "AP8="}});
-        let numbers = json!([{"$type": "float", "$value": "nan"}, {"$type": "float", "$value": "-inf"}, 1.0, -1, i64::MIN]);
+        let numbers =
+            json!([{"$type": "float", "$value": "nan"}, {"$type": "float", "$value": "-inf"}, 1.0, -1, i64::MIN]);
         let mut texts: Vec<&str> =
             "null true 12 1.5 2026-01-02 y n Y N yes No on 1_000 0x1f 010 1:30 .5 +1 .inf .nan << &a *a !t % @ ` \
             ? | > ' \" { [ --- ... 0b1 NaN inf - -1 1. 0. 00 08 1__0 +.inf -.INF 685_230.15 Infinity # ~ ="

@@ -31,7 +31,12 @@ impl RustEnd {
 
     /// Returns the queue declared under this name, or else one without bindings.
     pub fn queue(&self, name: &str) -> Queue {
-        self.queues.get(name).cloned().unwrap_or_else(|| Queue::new(name))
+        let unknown = || {
+            let queue = Queue::new(name);
+            // Nobody but the server may declare what it has named.
+            if name.starts_with("amq.") { queue.no_declare() } else { queue }
+        };
+        self.queues.get(name).cloned().unwrap_or_else(unknown)
     }
 
     #[track_caller]
