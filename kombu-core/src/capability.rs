@@ -1,6 +1,11 @@
 //! What a transport can do.
 
+mod refuse;
+mod requirement;
+
 use std::time::Duration;
+
+pub use requirement::Requirement;
 
 /// How a transport comes by a capability.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

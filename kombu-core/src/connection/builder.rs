@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Connection, Inner};
+use crate::capability::Requirement;
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::registry;
@@ -23,6 +24,7 @@ pub(crate) struct ConnectionOptions {
     pub(crate) retry: RetryPolicy,
     pub(crate) accept: AcceptList,
     pub(crate) delivery_limit: u32,
+    pub(crate) required: Vec<Requirement>,
     pub(crate) transport: FieldTable,
     pub(crate) clock: Arc<dyn Clock>,
 }
@@ -45,6 +47,7 @@ impl ConnectionBuilder {
             retry: RetryPolicy::default(),
             accept: AcceptList::default(),
             delivery_limit: 20,
+            required: Vec::new(),
             transport: FieldTable::default(),
             clock: Arc::new(SystemClock),
         };
@@ -92,6 +95,13 @@ impl ConnectionBuilder {
     /// Sets how often a message that is dropped unsettled is given back before it is set aside; default 20.
     pub fn delivery_limit(mut self, limit: u32) -> Self {
         self.options.delivery_limit = limit;
+        self
+    }
+
+    /// Asks at every connect for something the program needs, such as the capability `"dead_letter"`; may be called for several. A
+    /// broker that lacks any of them is not connected to, and the error lists all that it lacks.
+    pub fn require(mut self, requirement: impl Into<Requirement>) -> Self {
+        self.options.required.push(requirement.into());
         self
     }
 

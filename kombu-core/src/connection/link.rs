@@ -8,12 +8,13 @@ use super::closed;
 use super::event::ConnectionEvent;
 use super::inner::Inner;
 use super::observer::Observer;
+use crate::capability::Capabilities;
 use crate::channel::Channel;
 use crate::consumer::ConsumerCore;
 use crate::entity::{Exchange, Queue};
 use crate::error::{Error, ErrorKind, Recovery, Result, Scope};
 use crate::hub::{Hub, instant_after};
-use crate::method::{QueueBind, QueueDeclared};
+use crate::method::{ExchangeBind, QueueBind, QueueDeclared};
 use crate::race::{First, first};
 use crate::reply;
 use crate::transport::Transport;
@@ -55,6 +56,11 @@ impl Live {
             Scope::Channel => !self.channel_is_dead.swap(true, Ordering::AcqRel),
             Scope::Operation => false,
         }
+    }
+
+    /// Returns what the broker behind it can do.
+    pub(crate) fn capabilities(&self) -> Arc<Capabilities> {
+        self.transport.capabilities()
     }
 
     /// Opens a channel of its own for a consumer.
@@ -146,6 +152,7 @@ impl Inner {
         let limit = deadline.map_or(limit, |deadline| deadline.min(limit));
         let connecting = async {
             transport.connect().await?;
+            transport.capabilities().require(&self.options.required)?;
             transport.channel().await
         };
         let channel = match first(connecting, hub.sleep_until(limit)).await {
@@ -195,9 +202,14 @@ impl Inner {
     /// told and left out; it must not keep the rest from coming back. Returns the living channel, another one if a refusal ended
     /// the first.
     async fn restore(&self, mut live: Arc<Live>) -> Result<Arc<Live>> {
-        let (exchanges, queues) = self.topology.all();
+        let (exchanges, bindings, queues) = self.topology.all();
         for exchange in &exchanges {
             if let Err(error) = self.declare_exchange(&live, exchange).await {
+                live = self.refused(live, error).await?;
+            }
+        }
+        for binding in bindings {
+            if let Err(error) = self.bind_exchange(&live, binding).await {
                 live = self.refused(live, error).await?;
             }
         }
@@ -236,11 +248,24 @@ impl Inner {
         if !exchange.is_declarable() {
             return Ok(());
         }
-        live.channel
-            .exchange_declare(exchange.to_method())
-            .await
-            .map_err(|error| error.with("exchange", exchange.name()))?;
+        let method = exchange.to_method();
+        let declared = match live.capabilities().check_exchange(&method) {
+            Ok(()) => live.channel.exchange_declare(method).await,
+            Err(error) => Err(error.during("exchange.declare")),
+        };
+        declared.map_err(|error| error.with("exchange", exchange.name()))?;
         self.topology.note_exchange(exchange);
+        Ok(())
+    }
+
+    /// Binds an exchange to another and remembers it.
+    pub(super) async fn bind_exchange(&self, live: &Arc<Live>, method: ExchangeBind) -> Result<()> {
+        let bound = match live.capabilities().check_exchange_bind() {
+            Ok(()) => live.channel.exchange_bind(method.clone()).await,
+            Err(error) => Err(error.during("exchange.bind")),
+        };
+        bound.map_err(|error| error.with("exchange", &method.destination).with("source", &method.source))?;
+        self.topology.note_exchange_binding(method);
         Ok(())
     }
 
@@ -250,8 +275,12 @@ impl Inner {
             self.declare_exchange(live, binding.exchange()).await?;
         }
         let name = queue.name();
-        let declared =
-            live.channel.queue_declare(queue.to_method()).await.map_err(|error| error.with("queue", name))?;
+        let method = queue.to_method();
+        let declared = match live.capabilities().check_queue(&method) {
+            Ok(()) => live.channel.queue_declare(method).await,
+            Err(error) => Err(error.during("queue.declare")),
+        };
+        let declared = declared.map_err(|error| error.with("queue", name))?;
         for binding in queue.bindings().iter().filter(|binding| !binding.exchange().name().is_empty()) {
             let method = QueueBind {
                 queue: declared.queue.clone(),

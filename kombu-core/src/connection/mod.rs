@@ -10,14 +10,14 @@ mod topology;
 
 use std::sync::Arc;
 
-use crate::capability::Capabilities;
+use crate::capability::{Capabilities, Requirement};
 use crate::channel::Malformed;
 use crate::consumer::{ConsumerBuilder, IntoQueues};
-use crate::entity::{Exchange, Queue};
+use crate::entity::{Binding, Exchange, Queue};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hub::Hub;
 use crate::message::Message;
-use crate::method::{BasicGet, ExchangeDelete, QueueBind, QueueDeclared, QueueDelete};
+use crate::method::{BasicGet, ExchangeBind, ExchangeDelete, QueueBind, QueueDeclared, QueueDelete};
 use crate::pending::Pending;
 use crate::producer::Producer;
 use crate::short_str::ShortStr;
@@ -116,6 +116,26 @@ impl Connection {
         self.inner.capabilities()
     }
 
+    /// Connects, if need be, and checks that the broker can do everything in `requirements`: capabilities by name, or others of
+    /// [`Requirement`]. [`ConnectionBuilder::require`] asks at every connect instead.
+    ///
+    /// ```
+    /// # fn check(connection: &kombu_core::Connection) -> kombu_core::Result<()> {
+    /// use kombu_core::PriorityOrder;
+    ///
+    /// connection.require(["dead_letter", "message_ttl"]).wait()?;
+    /// connection.require([PriorityOrder::HighFirst]).wait()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn require<R: Into<Requirement>>(&self, requirements: impl IntoIterator<Item = R>) -> Pending<()> {
+        let requirements: Vec<Requirement> = requirements.into_iter().map(Into::into).collect();
+        self.inner.operate("require", move |live| {
+            let checked = live.capabilities().require(&requirements);
+            Box::pin(async move { checked })
+        })
+    }
+
     /// Returns a producer that publishes through this connection.
     pub fn producer(&self) -> Producer {
         Producer::new(self)
@@ -174,6 +194,33 @@ impl Connection {
         })
     }
 
+    /// Declares both exchanges and binds `exchange` to that of `binding`.
+    pub(crate) fn exchange_bind(&self, exchange: &Exchange, binding: &Binding) -> Pending<()> {
+        let (inner, exchange, binding) = (Arc::clone(&self.inner), exchange.clone(), binding.clone());
+        self.inner.operate("exchange.bind", move |live| {
+            let (inner, live, exchange) = (Arc::clone(&inner), Arc::clone(live), exchange.clone());
+            let (source, method) = (binding.exchange().clone(), binding.to_exchange_method(exchange.name()));
+            Box::pin(async move {
+                inner.declare_exchange(&live, &source).await?;
+                inner.declare_exchange(&live, &exchange).await?;
+                inner.bind_exchange(&live, method).await
+            })
+        })
+    }
+
+    pub(crate) fn exchange_unbind(&self, method: ExchangeBind) -> Pending<()> {
+        let inner = Arc::clone(&self.inner);
+        self.inner.operate("exchange.unbind", move |live| {
+            inner.topology.forget_exchange_binding(&method);
+            let (channel, method) = (Arc::clone(&live.channel), method.clone());
+            let checked = live.capabilities().check_exchange_bind();
+            Box::pin(async move {
+                checked?;
+                channel.exchange_unbind(method).await
+            })
+        })
+    }
+
     pub(crate) fn queue_declare(&self, queue: &Queue) -> Pending<QueueDeclared> {
         if let Err(error) = queue.name().clone().checked("queue name") {
             return Pending::ready(Err(error.during("queue.declare")));
@@ -206,7 +253,11 @@ impl Connection {
         self.inner.operate("queue.delete", move |live| {
             inner.topology.forget_queue(&method.queue);
             let (channel, method) = (Arc::clone(&live.channel), method.clone());
-            Box::pin(async move { channel.queue_delete(method).await })
+            let checked = live.capabilities().check_queue_delete(&method);
+            Box::pin(async move {
+                checked.map_err(|error| error.with("queue", &method.queue))?;
+                channel.queue_delete(method).await
+            })
         })
     }
 

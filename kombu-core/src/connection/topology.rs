@@ -3,16 +3,17 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::entity::{Exchange, Queue};
-use crate::method::QueueBind;
+use crate::method::{ExchangeBind, QueueBind};
 use crate::short_str::ShortStr;
 
-/// Exchanges and queues in the order of their first declaration.
+/// Exchanges, bindings between them, and queues, each in the order of their first declaration.
 #[derive(Default)]
 pub(crate) struct Topology(Mutex<Declared>);
 
 #[derive(Default)]
 struct Declared {
     exchanges: Vec<Exchange>,
+    bindings: Vec<ExchangeBind>,
     queues: Vec<Queue>,
 }
 
@@ -30,6 +31,18 @@ impl Topology {
         }
     }
 
+    /// Notes that an exchange is bound to another.
+    pub(super) fn note_exchange_binding(&self, binding: ExchangeBind) {
+        let mut declared = self.lock();
+        if !declared.bindings.contains(&binding) {
+            declared.bindings.push(binding);
+        }
+    }
+
+    pub(super) fn forget_exchange_binding(&self, binding: &ExchangeBind) {
+        self.lock().bindings.retain(|known| known != binding);
+    }
+
     /// Notes that `queue` exists, under the name it has by now.
     pub(crate) fn note_queue(&self, queue: &Queue) {
         let mut declared = self.lock();
@@ -40,7 +53,9 @@ impl Topology {
     }
 
     pub(super) fn forget_exchange(&self, name: &ShortStr) {
-        self.lock().exchanges.retain(|exchange| exchange.name() != name);
+        let mut declared = self.lock();
+        declared.exchanges.retain(|exchange| exchange.name() != name);
+        declared.bindings.retain(|binding| binding.source != *name && binding.destination != *name);
     }
 
     pub(super) fn forget_queue(&self, name: &ShortStr) {
@@ -53,9 +68,9 @@ impl Topology {
         }
     }
 
-    /// Returns everything, exchanges and queues each in the order of their first declaration.
-    pub(super) fn all(&self) -> (Vec<Exchange>, Vec<Queue>) {
+    /// Returns everything, each in the order of their first declaration.
+    pub(super) fn all(&self) -> (Vec<Exchange>, Vec<ExchangeBind>, Vec<Queue>) {
         let declared = self.lock();
-        (declared.exchanges.clone(), declared.queues.clone())
+        (declared.exchanges.clone(), declared.bindings.clone(), declared.queues.clone())
     }
 }

@@ -178,6 +178,7 @@ impl ConsumerCore {
             exclusive: self.options.exclusive,
             arguments: queue.consumer_arguments().clone(),
         };
+        live.capabilities().check_consume(&method).map_err(|error| error.with("queue", &method.queue))?;
         let sink = Arc::new(Sink::new(Arc::clone(self), origin));
         channel.basic_consume(method, sink).await.map_err(of_own_channel)
     }

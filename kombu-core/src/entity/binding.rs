@@ -1,6 +1,7 @@
 //! Bindings.
 
 use super::Exchange;
+use crate::method::ExchangeBind;
 use crate::short_str::ShortStr;
 use crate::{FieldTable, Value};
 
@@ -38,5 +39,15 @@ impl Binding {
     /// Returns the arguments.
     pub fn arguments(&self) -> &FieldTable {
         &self.arguments
+    }
+
+    /// Returns the arguments of the `exchange.bind` that makes it lead to the exchange `destination`.
+    pub(crate) fn to_exchange_method(&self, destination: &ShortStr) -> ExchangeBind {
+        ExchangeBind {
+            destination: destination.clone(),
+            source: self.exchange.name().clone(),
+            routing_key: self.routing_key.clone(),
+            arguments: self.arguments.clone(),
+        }
     }
 }

@@ -171,6 +171,20 @@ impl Exchange {
         self
     }
 
+    /// Lets it hold messages back that ask for it by [`delay`](crate::Publish::delay), and route them then as it would have: its kind
+    /// becomes `x-delayed-message`, that of RabbitMQ's delayed-message plugin.
+    #[must_use]
+    pub fn delayed(mut self) -> Self {
+        let kind = std::mem::replace(&mut self.kind, ExchangeKind::Other("x-delayed-message".into()));
+        self.argument("x-delayed-type", kind.as_str())
+    }
+
+    /// Sends what matches none of its bindings to another exchange (`alternate-exchange`).
+    #[must_use]
+    pub fn alternate(self, exchange: impl Into<ShortStr>) -> Self {
+        self.argument("alternate-exchange", exchange.into())
+    }
+
     /// Adds a declaration argument, such as `alternate-exchange`.
     #[must_use]
     pub fn argument(mut self, name: impl Into<ShortStr>, value: impl Into<Value>) -> Self {
@@ -207,6 +221,26 @@ impl Exchange {
     /// Declares it on the broker; declaring it again with the same properties is no error.
     pub fn declare(&self, connection: &Connection) -> Pending<()> {
         connection.exchange_declare(self)
+    }
+
+    /// Binds it to another exchange, so that it gets what that one routes to it, and declares both; a binding that exists is no
+    /// error.
+    ///
+    /// ```no_run
+    /// use kombu_core::{Connection, Exchange};
+    ///
+    /// let connection = Connection::new("memory://")?;
+    /// let (all, errors) = (Exchange::topic("logs"), Exchange::fanout("errors"));
+    /// errors.bind_to(&connection, &all.binding("*.error")).wait()?;
+    /// # Ok::<(), kombu_core::Error>(())
+    /// ```
+    pub fn bind_to(&self, connection: &Connection, binding: &Binding) -> Pending<()> {
+        connection.exchange_bind(self, binding)
+    }
+
+    /// Ends a binding to another exchange; one that does not exist is no error.
+    pub fn unbind_from(&self, connection: &Connection, binding: &Binding) -> Pending<()> {
+        connection.exchange_unbind(binding.to_exchange_method(&self.name))
     }
 
     /// Removes it from the broker; one that does not exist is no error.

@@ -142,6 +142,19 @@ impl Queue {
         self.argument("x-max-priority", i64::from(priority))
     }
 
+    /// Sends what dies in it (rejected, expired, too many) to `exchange` (`x-dead-letter-exchange`); under its own routing key, unless
+    /// [`dead_letter_routing_key`](Queue::dead_letter_routing_key) gives another.
+    #[must_use]
+    pub fn dead_letter_exchange(self, exchange: impl Into<ShortStr>) -> Self {
+        self.argument("x-dead-letter-exchange", exchange.into())
+    }
+
+    /// Sets the routing key of what dies in it (`x-dead-letter-routing-key`).
+    #[must_use]
+    pub fn dead_letter_routing_key(self, routing_key: impl Into<ShortStr>) -> Self {
+        self.argument("x-dead-letter-routing-key", routing_key.into())
+    }
+
     /// Adds a declaration argument of the broker's own.
     #[must_use]
     pub fn argument(mut self, name: impl Into<ShortStr>, value: impl Into<Value>) -> Self {

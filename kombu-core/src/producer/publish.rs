@@ -116,6 +116,12 @@ impl<'p> Publish<'p> {
         self
     }
 
+    /// Has a delayed exchange hold the message back for this long, in whole milliseconds (header `x-delay`); see
+    /// [`Exchange::delayed`]. Any other exchange routes it at once.
+    pub fn delay(self, delay: Duration) -> Self {
+        self.header("x-delay", i64::try_from(delay.as_millis()).unwrap_or(i64::MAX))
+    }
+
     /// Adds a header.
     pub fn header(mut self, name: impl Into<ShortStr>, value: impl Into<Value>) -> Self {
         self.headers.table_mut().insert(name.into(), value.into());
@@ -254,6 +260,11 @@ impl<'p> Publish<'p> {
         if let Some(live) = inner.open_lane()
             && !producer.lacks(exchange, live.generation)
         {
+            if method.mandatory
+                && let Err(error) = live.capabilities().check_publish(&method)
+            {
+                return Pending::ready(Err(addressed(error, &address)));
+            }
             let mut answer = live.channel.basic_publish(method, envelope);
             return match answer.take_now() {
                 Some(result) => Pending::ready(read_answer(&producer.shared, &address, result)),
@@ -429,6 +440,7 @@ fn send_in_turn(
                 inner.declare_exchange(&live, &exchange).await?;
                 declared.note(exchange.name(), live.generation);
             }
+            live.capabilities().check_publish(&method)?;
             let left = deadline.saturating_duration_since(inner.hub()?.now());
             if left.is_zero() {
                 // Whoever asked was told so: it must not be sent any more.
