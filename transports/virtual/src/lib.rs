@@ -28,6 +28,7 @@ mod broker;
 mod capabilities;
 mod channel;
 mod channel_record;
+mod codec;
 mod connection;
 mod consumer;
 mod death;
