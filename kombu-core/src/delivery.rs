@@ -69,6 +69,12 @@ pub trait DeliverySink: Send + Sync {
     /// Tells the application of what was [`put`](DeliverySink::put). Called with no lock held, once for each [`Put::Wake`].
     fn wake(&self) {}
 
+    /// Returns how many deliveries the application has not taken yet. A transport takes no more messages for a consumer
+    /// without acknowledgement while these are many; nothing else bounds them.
+    fn waiting(&self) -> usize {
+        0
+    }
+
     /// Learns that the broker ended this consumer (queue deleted, channel lost); no delivery follows.
     fn cancelled(&self, reason: Error);
 }

@@ -68,6 +68,10 @@ impl DeliverySink for Sink {
         self.core.notify(news);
     }
 
+    fn waiting(&self) -> usize {
+        self.core.inbox.lock().waiting.len()
+    }
+
     fn cancelled(&self, reason: Error) {
         self.core.failed(reason);
     }

@@ -52,7 +52,13 @@ fn factory() -> Result<&'static dyn HubFactory> {
     })
 }
 
-pub(crate) fn shared_hub() -> Result<HubHandle> {
+/// Returns the hub on the process's one shared hub thread, which runs no code of the application; for what must go on while a
+/// callback takes its time.
+///
+/// # Errors
+///
+/// `InvalidState` when no hub implementation is linked; `Internal` when the thread or its poller cannot be made.
+pub fn shared_hub() -> Result<HubHandle> {
     factory()?.shared()
 }
 

@@ -19,8 +19,8 @@ use crate::error::Result;
 
 pub use crate::clock::instant_after;
 pub use class::Class;
-pub use default_hub::{HubFactory, HubFactoryEntry, set_hub_factory};
-pub(crate) use default_hub::{dedicated_hub, shared_hub};
+pub(crate) use default_hub::dedicated_hub;
+pub use default_hub::{HubFactory, HubFactoryEntry, set_hub_factory, shared_hub};
 pub(crate) use handle::wait_on_own_hub;
 pub use handle::{HubHandle, HubId, RemoteCallback, RemoteHub, Scheduled, Sleep, TimerHandle};
 pub use local::{LocalHubGuard, local_hub, register_local_hub};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use kombu_core::ShortStr;
 
 use crate::consumer::Consumer;
+use crate::watch::Watch;
 
 /// A list queue with consumers.
 pub(crate) struct ActiveQueue {
@@ -21,6 +22,10 @@ pub(crate) struct ActiveQueue {
     pub(crate) had_credit: bool,
     /// With both kinds of consumers, whether those without acknowledgement take next.
     pub(crate) is_no_ack_next: bool,
+    /// Whether a socket of its own waits for its most urgent list.
+    pub(crate) has_waiter: bool,
+    /// Whether the server watches its other lists, or all.
+    pub(crate) watch: Watch,
 }
 
 impl ActiveQueue {
@@ -36,6 +41,8 @@ impl ActiveQueue {
             credit: (0, 0),
             had_credit: false,
             is_no_ack_next: false,
+            has_waiter: false,
+            watch: Watch::No,
         }
     }
 
@@ -69,13 +76,23 @@ impl ActiveQueue {
         }
     }
 
+    /// Says whether what its consumers may have depends on other queues.
+    pub(crate) fn shares_window(&self) -> bool {
+        self.consumers.iter().any(|consumer| consumer.shares_window())
+    }
+
+    /// Says whether a consumer without acknowledgement waits for the application to take what it has.
+    pub(crate) fn is_choked(&self) -> bool {
+        self.consumers.iter().any(|consumer| consumer.no_ack && consumer.may_have() && consumer.credit() == 0)
+    }
+
     /// Returns the consumer whose turn it is, of one kind or of both, and counts its delivery.
     pub(crate) fn choose(&mut self, no_ack: Option<bool>) -> Option<Arc<Consumer>> {
         let count = self.consumers.len();
         for offset in 0..count {
             let index = (self.next + offset) % count;
             let consumer = &self.consumers[index];
-            if no_ack.is_none_or(|wanted| wanted == consumer.no_ack) && consumer.credit() > 0 {
+            if no_ack.is_none_or(|wanted| wanted == consumer.no_ack) && consumer.may_have() {
                 self.next = (index + 1) % count;
                 consumer.take_credit();
                 return Some(Arc::clone(consumer));

@@ -24,11 +24,17 @@ impl Session {
             Request::Return(returning) => returning.finish(self, Err(error.duplicate()), Vec::new()),
             Request::SetAside(aside) => aside.finish(self, Err(error.duplicate())),
             Request::Brpop(_) => drop(self.poller().handle_lost_waiter()),
-            Request::Record(_) | Request::GiveBack => {
-                tracing::error!(broker = %self.target.label, %error, "a popped message could not be recorded");
+            Request::Record(popped) => self.handle_unrecorded(&popped, error),
+            Request::Probe(request) => {
+                self.lock(&self.refused).end_probe();
+                self.handle_failure_anywhere(*request, written, error);
             }
-            Request::Unblock => self.poller().handle_unblocked(&Value::Nil),
             Request::Wait => self.handle_lost_wait(),
+            Request::Blmove(list) => self.handle_lost_move(&list),
+            Request::Unblock(list) => self.poller().handle_unblocked(list.as_deref()),
+            Request::Register(_) => {}
+            Request::NoteInboxes { name, lists } => self.poller().waiters.handle_noted(&name, &lists, false),
+            Request::Watch(queues) => self.poller().handle_watched(&queues, None),
             Request::Quiet(_) => {}
         }
     }
@@ -43,15 +49,25 @@ impl Session {
     /// Loads the scripts and sends the request again.
     fn load_scripts_for(self: &Arc<Self>, request: Request) {
         self.load_scripts();
-        let bytes = match &request {
+        if let Some((_, bytes)) = self.bytes_of(&request) {
+            self.submit(request, &bytes);
+        }
+    }
+
+    /// Returns what is sent for a request that can be made anew, and how many replies it has.
+    pub(crate) fn bytes_of(&self, request: &Request) -> Option<(u32, Vec<u8>)> {
+        let bytes = match request {
+            Request::Publish(publishing) => return publishing.to_bytes(self),
+            Request::Probe(request) => return self.bytes_of(request),
             Request::Take(taking) => taking.to_bytes(self),
+            Request::Recover(taking) => taking.write_recovery(self),
             Request::Record(popped) => popped.to_bytes(self),
             Request::Settle(settling) => settling.to_bytes(self),
             Request::Return(returning) => returning.to_bytes(self),
             Request::SetAside(aside) => aside.to_bytes(self),
-            _ => return,
+            _ => return None,
         };
-        self.submit(request, &bytes);
+        Some((1, bytes))
     }
 
     fn handle_refused_quietly(&self, what: &'static str, value: &Value) {
@@ -68,11 +84,13 @@ impl LinkOwner for Session {
     fn handle_up(&self, _hub: &dyn Hub, link: &Arc<Link>, greeting: &Greeting) {
         match link.role() {
             Role::Command => {
+                self.lock(&self.run_id).clone_from(&greeting.run_id);
+                self.poller().handle_connected(self, greeting);
                 for channel in self.channels() {
                     channel.report_disturbed(None);
                 }
             }
-            role => self.poller().handle_up(role, greeting),
+            _ => self.poller().handle_up(link, greeting),
         }
         self.touch();
     }
@@ -85,13 +103,18 @@ impl LinkOwner for Session {
                 channel.report_disturbed(Some(error));
             }
         }
-        if link.role() != Role::Command {
-            self.poller().handle_down(link.role());
-        }
+        self.poller().handle_down(link);
     }
 
     fn handle_answer(&self, hub: &dyn Hub, _link: &Arc<Link>, request: Request, value: Value) {
         let Some(me) = self.me() else { return };
+        let is_refused = matches!(value, Value::ServerError(_)) || matches!(request, Request::Probe(_));
+        let (request, value) = if is_refused {
+            let Some(passed) = me.keep_refused(hub, request, value) else { return };
+            passed
+        } else {
+            (request, value)
+        };
         match request {
             Request::Call(sender) => sender.send(Ok(value)),
             Request::Publish(publishing) if is_unknown_script(&value) => {
@@ -109,16 +132,29 @@ impl LinkOwner for Session {
             Request::Return(returning) => returning.handle_answer(self, value),
             Request::SetAside(aside) => aside.handle_answer(self, value),
             Request::Brpop(waiting) => me.handle_popped(hub, waiting, value),
-            Request::Unblock => self.poller().handle_unblocked(&value),
-            Request::GiveBack => self.handle_refused_quietly("giving a message back", &value),
+            Request::Blmove(list) => me.handle_moved(hub, &list, &value),
+            Request::Unblock(list) => {
+                let mut poller = self.poller();
+                if matches!(value, Value::ServerError(_)) {
+                    poller.do_without_unblock(&me);
+                }
+                poller.handle_unblocked(list.as_deref());
+            }
+            Request::Register(name) => self.handle_registered(&name, &value),
+            Request::NoteInboxes { name, lists } => me.handle_noted(hub, &name, &lists, &value),
+            Request::Watch(queues) => self.poller().handle_watched(&queues, Some(&value)),
+            // Taken apart above.
+            Request::Probe(_) => {}
             Request::Quiet(what) => self.handle_refused_quietly(what, &value),
         }
     }
 
     fn handle_push(&self, _hub: &dyn Hub, link: &Arc<Link>, value: Value) {
         let Some(me) = self.me() else { return };
-        if link.role() == Role::Listener {
-            me.on_readable(value);
+        match link.role() {
+            Role::Listener => me.on_readable(value),
+            Role::Command => me.handle_changed(&value),
+            _ => {}
         }
     }
 
@@ -135,6 +171,9 @@ impl LinkOwner for Session {
     }
 
     fn decide(&self, request: &mut Request, written: bool, deadline: Option<Instant>, now: Instant) -> Fate {
+        if let Request::Probe(request) = request {
+            return self.decide(request, written, deadline, now);
+        }
         let is_late = deadline.is_some_and(|deadline| deadline <= now);
         match request {
             Request::Settle(settling) => settling.is_repeated |= written,
@@ -153,7 +192,9 @@ impl LinkOwner for Session {
                 *request = Request::Recover(Box::new(taking));
                 Fate::Replace(bytes, 1)
             }
-            Request::Brpop(_) | Request::Unblock | Request::Wait => Fate::Drop,
+            Request::Brpop(_) | Request::Blmove(_) | Request::Unblock(_) | Request::Watch(_) | Request::Wait => {
+                Fate::Drop
+            }
             _ => Fate::Keep,
         }
     }

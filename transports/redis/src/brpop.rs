@@ -1,4 +1,6 @@
-//! The blocking pop that wakes an idle consumer.
+//! The blocking pop that wakes an idle consumer as in Kombu, where the server allows nothing better.
+//!
+//! What it popped is nowhere on the server until it is recorded: lost if the process or the server dies in between.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,9 +11,9 @@ use kombu_core::hub::Hub;
 use redis::Value;
 
 use crate::connection::{Greeting, Link, LinkOwner, Role, Target, command, refusal, waiter_patience};
-use crate::multi_channel_poller::WAIT;
 use crate::request::Request;
 use crate::session::Session;
+use crate::waiters::{WAIT, seconds};
 
 /// A `BRPOP` under way.
 pub(crate) struct Waiting;
@@ -56,10 +58,15 @@ impl Waiter {
         self.armed.as_deref().unwrap_or_default().iter().any(|armed| armed == queue)
     }
 
-    /// Says whether it does not wait for one of `wanted`, or waits for a queue that is not active any more.
-    pub(crate) fn misses(&self, wanted: &[ShortStr], is_active: impl Fn(&ShortStr) -> bool) -> bool {
+    /// Says whether it does not wait for one of `wanted`.
+    pub(crate) fn misses(&self, wanted: &[ShortStr]) -> bool {
         let armed = self.armed.as_deref().unwrap_or_default();
-        wanted.iter().any(|queue| !armed.contains(queue)) || armed.iter().any(|queue| !is_active(queue))
+        wanted.iter().any(|queue| !armed.contains(queue))
+    }
+
+    /// Says whether it waits for a queue that is not active any more.
+    pub(crate) fn is_stale(&self, is_active: impl Fn(&ShortStr) -> bool) -> bool {
+        self.armed.as_deref().unwrap_or_default().iter().any(|queue| !is_active(queue))
     }
 
     /// Waits for an element of `keys`, the lists of `queues`, in this order. Returns the socket.
@@ -106,15 +113,17 @@ impl Waiter {
         self.is_unblocking = true;
         let mut bytes = Vec::new();
         command::command(&mut bytes, &["CLIENT", "UNBLOCK", &id.to_string()]);
-        session.submit(Request::Unblock, &bytes);
+        session.submit(Request::Unblock(None), &bytes);
     }
 
-    /// Notes whether waking is allowed.
-    pub(crate) fn handle_unblocked(&mut self, value: &Value) {
+    /// The server has answered the request to wake it.
+    pub(crate) fn handle_unblocked(&mut self) {
         self.is_unblocking = false;
-        if matches!(value, Value::ServerError(_)) {
-            self.may_unblock = false;
-        }
+    }
+
+    /// Goes on without the right to wake it.
+    pub(crate) fn forbid_unblock(&mut self) {
+        self.may_unblock = false;
     }
 
     /// Nothing is under way any more. Returns the queues of what was.
@@ -165,27 +174,5 @@ impl Session {
             }
             other => tracing::error!(?other, "BRPOP was answered by something else"),
         }
-    }
-}
-
-fn seconds(wait: Duration) -> String {
-    // Zero would be for ever.
-    let millis = wait.as_millis().max(1);
-    if millis.is_multiple_of(1000) {
-        (millis / 1000).to_string()
-    } else {
-        format!("{}.{:03}", millis / 1000, millis % 1000)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn waits_are_whole_or_fractional_seconds_and_never_for_ever() {
-        assert_eq!(seconds(Duration::from_secs(10)), "10");
-        assert_eq!(seconds(Duration::from_millis(500)), "0.500");
-        assert_eq!(seconds(Duration::ZERO), "0.001");
     }
 }

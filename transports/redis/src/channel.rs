@@ -130,11 +130,12 @@ impl Channel for RedisChannel {
             queue: method.queue.clone(),
             queue_json: Arc::clone(&json),
             no_ack: method.no_ack,
+            limit: 1,
         });
         let (sender, reply) = reply::channel();
         let lists = lists.collect();
         session.renew_expiry(&method.queue);
-        Taking::submit(session, 1, lists, Some(Fetch { channel: Arc::clone(&self.0), sender }));
+        Taking::submit(session, 1, lists, Vec::new(), Some(Fetch { channel: Arc::clone(&self.0), sender }));
         reply.await.unwrap_or_else(|| Err(crate::connection::closed()))
     }
 

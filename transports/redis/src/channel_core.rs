@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use indexmap::IndexMap;
 use kombu_core::delivery::{ConsumerTag, Delivery};
-use kombu_core::hub::Hub;
+use kombu_core::hub::{Hub, TimerHandle};
 use kombu_core::{ChannelEvents, DeliveryTag, Error, ErrorKind, Malformed, Qos, Recovery, Scope, Settled};
 
 use crate::consumer::{Consumer, Window};
@@ -27,7 +27,9 @@ pub(crate) struct ChannelCore {
     /// The window of consumers to come.
     prefetch: AtomicU32,
     pub(crate) publishes: Mutex<VecDeque<Unrouted>>,
-    publish_timer: Mutex<Option<Instant>>,
+    /// The earliest deadline of what was added to `publishes` since the timer was set.
+    soonest: Mutex<Option<Instant>>,
+    publish_timer: Mutex<Option<(Instant, TimerHandle)>>,
     state: Mutex<State>,
     events: Mutex<Option<Arc<dyn ChannelEvents>>>,
 }
@@ -50,6 +52,7 @@ impl ChannelCore {
             window: Window::default(),
             prefetch: AtomicU32::new(u32::from(Qos::DEFAULT_PREFETCH)),
             publishes: Mutex::default(),
+            soonest: Mutex::default(),
             publish_timer: Mutex::default(),
             state: Mutex::default(),
             events: Mutex::default(),
@@ -226,27 +229,35 @@ impl ChannelCore {
 
     /// Sees to the deadlines of what waits for routes.
     pub(crate) fn watch_publishes(self: &Arc<Self>, session: &Session, hub: &dyn Hub) {
-        let next = session.lock(&self.publishes).front().and_then(|publish| publish.ticket.deadline);
-        let Some(next) = next else { return };
-        {
-            let mut timer = session.lock(&self.publish_timer);
-            if timer.is_some() {
-                return;
-            }
-            *timer = Some(next);
+        let Some(soonest) = session.lock(&self.soonest).take() else { return };
+        let mut timer = session.lock(&self.publish_timer);
+        if timer.as_ref().is_some_and(|(at, _)| *at <= soonest) {
+            return;
+        }
+        if let Some((_, later)) = timer.take() {
+            later.cancel();
         }
         let channel = Arc::downgrade(self);
-        hub.call_at(
-            next,
+        let handle = hub.call_at(
+            soonest,
             Box::new(move |hub| {
                 let Some(channel) = channel.upgrade() else { return };
                 let session = Arc::clone(&channel.session);
                 *session.lock(&channel.publish_timer) = None;
-                if channel.expire_publishes(&session, hub.now()).is_some() {
+                if let Some(next) = channel.expire_publishes(&session, hub.now()) {
+                    channel.note_deadline(Some(next));
                     session.touch();
                 }
             }),
         );
+        *timer = Some((soonest, handle));
+    }
+
+    /// Notes the deadline of what waits for routes.
+    pub(crate) fn note_deadline(&self, deadline: Option<Instant>) {
+        let Some(deadline) = deadline else { return };
+        let mut soonest = self.session.lock(&self.soonest);
+        *soonest = Some(soonest.map_or(deadline, |soonest| soonest.min(deadline)));
     }
 
     // ---- events

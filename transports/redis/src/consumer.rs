@@ -67,10 +67,21 @@ impl Consumer {
             return 0;
         }
         if self.no_ack {
-            return usize::MAX;
+            // Nothing is settled: what counts is what the application has not taken yet.
+            return NO_ACK_WINDOW.saturating_sub(self.sink.waiting());
         }
         let Some(channel) = self.channel.upgrade() else { return 0 };
         credit(self.window, self.unsettled.load(Ordering::Acquire)).min(channel.window.credit())
+    }
+
+    /// Says whether it may have one more of what was taken already.
+    pub(crate) fn may_have(&self) -> bool {
+        if self.no_ack { !self.cancelled.load(Ordering::Acquire) } else { self.credit() > 0 }
+    }
+
+    /// Says whether it shares a window with other consumers of its channel.
+    pub(crate) fn shares_window(&self) -> bool {
+        !self.no_ack && self.channel.upgrade().is_some_and(|channel| channel.window.limit.load(Ordering::Acquire) > 0)
     }
 
     /// Counts a delivery on its way to the application.
@@ -103,3 +114,6 @@ impl Consumer {
 fn credit(limit: u32, unsettled: u32) -> usize {
     if limit == 0 { usize::MAX } else { limit.saturating_sub(unsettled) as usize }
 }
+
+/// How many messages without acknowledgement wait for the application before no more are taken.
+const NO_ACK_WINDOW: usize = 1024;

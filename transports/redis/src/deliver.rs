@@ -143,17 +143,18 @@ impl Session {
     }
 
     /// Gives back messages that nobody wants.
-    pub(crate) fn give_back_raw(&self, raws: Vec<Raw>) {
+    pub(crate) fn give_back_raw(self: &Arc<Self>, raws: Vec<Raw>) {
         let mut items = Vec::new();
+        let mut unrecorded = Vec::new();
         for Raw { text, number, list } in raws {
             match number {
                 Some(number) => items.push((number, list.key)),
-                None => {
-                    self.send_quietly("giving back", 1, |out| {
-                        command::command(out, &[b"RPUSH", list.key.as_bytes(), &text]);
-                    });
-                }
+                None => unrecorded.push((list, text)),
             }
+        }
+        // Each goes back in front of what went back before it: the one to be served last first.
+        for (list, text) in unrecorded.into_iter().rev() {
+            self.handle_element(list, text, None);
         }
         if !items.is_empty() {
             Returning { items, delivered: false, answers: None, channel: None, is_repeated: false }.submit(self);

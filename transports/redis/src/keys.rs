@@ -205,21 +205,20 @@ impl Keys {
 }
 
 /// Keys of our own that hold who consumes and what is kept for whom.
-#[cfg_attr(not(test), allow(dead_code, reason = "for leases, inboxes and stored broadcasts"))]
 impl Keys {
     /// Returns the sorted set of living consumers by the server's time at which their lease ends.
     pub(crate) fn consumers(&self) -> String {
         format!("{}_kombu.rs.consumers", self.prefix)
     }
 
-    /// Returns the hash in which `consumer` leaves the names of its inboxes and the client ids of its waiters.
+    /// Returns the hash in which `consumer` leaves what it holds, the names of its inboxes and the client ids of its waiters.
     pub(crate) fn consumer(&self, consumer: &str) -> String {
         format!("{}_kombu.rs.consumer.{consumer}", self.prefix)
     }
 
-    /// Returns the set of the tags that `consumer` holds.
-    pub(crate) fn held(&self, consumer: &str) -> String {
-        format!("{}_kombu.rs.held.{consumer}", self.prefix)
+    /// Returns the sorted set of consumers whose lease is over by the time they are looked after again.
+    pub(crate) fn dead(&self) -> String {
+        format!("{}_kombu.rs.dead", self.prefix)
     }
 
     /// Returns the list into which a waiter of `consumer` moves an element of `list`, a key of [`list`](Keys::list).
@@ -300,7 +299,7 @@ mod tests {
             (keys.malformed("q"), "malformed.q"),
             (keys.consumers(), "consumers"),
             (keys.consumer("c"), "consumer.c"),
-            (keys.held("c"), "held.c"),
+            (keys.dead(), "dead"),
             (keys.inbox("c", &list), "inbox.c.q\u{6}\u{16}3"),
             (keys.stored("x"), "stored.x"),
         ] {

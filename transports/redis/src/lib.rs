@@ -42,8 +42,9 @@
 //!
 //! ```text
 //! RedisTransport ── Session ─┬─ command socket: everything, pipelined, flushed once per tick
-//!                            ├─ MultiChannelPoller ─┬─ waiter socket: BRPOP while every list is empty
+//!                            ├─ MultiChannelPoller ─┬─ waiter sockets: BLMOVE into an inbox while a queue is empty
 //!                            │                      └─ listener socket: PSUBSCRIBE
+//!                            ├─ lease socket, on the thread that runs no callbacks: signs of life
 //!                            └─ ChannelCore … : consumers, unsettled deliveries, publishes that wait for routes
 //! ```
 //!
@@ -66,13 +67,17 @@ mod declare;
 mod deliver;
 mod envelope;
 mod glob;
+mod identity;
 mod keys;
+mod lease;
+mod ledger;
 mod listen;
 mod log_limit;
 mod malformed;
 mod multi_channel_poller;
 mod options;
 mod publish;
+mod refused;
 mod request;
 mod restore;
 mod routes;
@@ -84,6 +89,8 @@ mod take;
 mod topology;
 mod transport;
 mod unacked;
+mod waiters;
+mod watch;
 #[cfg(test)]
 #[path = "../tests/wire/mod.rs"]
 mod wire;

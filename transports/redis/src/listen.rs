@@ -257,7 +257,7 @@ impl Listener {
             while !queue.pending.is_empty() {
                 let count = queue.consumers.len();
                 let mut turn = (0..count).map(|offset| (queue.next + offset) % count);
-                let Some(index) = turn.find(|index| queue.consumers[*index].credit() > 0) else { break };
+                let Some(index) = turn.find(|index| queue.consumers[*index].may_have()) else { break };
                 queue.next = (index + 1) % count;
                 // The loop's condition found it.
                 let Some(broadcast) = queue.pending.pop_front() else { break };

@@ -61,7 +61,7 @@ pub(crate) struct RedisOptions {
     pub(crate) unacked_restore_throttle: u32,
     /// In which order the queues of a consumer are read; default round robin.
     pub(crate) queue_order_strategy: QueueOrder,
-    /// How long a `BRPOP` waits, for `wake = brpop`; default 1 second.
+    /// How long what wakes a consumer waits at once, `BLMOVE` or `BRPOP`; default 20 seconds, where Kombu has 1.
     pub(crate) polling_interval: Option<Duration>,
     /// The name given to the server with `CLIENT SETNAME`; default none.
     pub(crate) client_name: Option<String>,

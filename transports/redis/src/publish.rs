@@ -90,8 +90,12 @@ impl ChannelCore {
         let route = route_now(session, &ticket.envelope);
         match route {
             Some(destination) if waiting.is_empty() => submit(session, ticket, destination, &prepared),
-            Some(_) => waiting.push_back(Unrouted { ticket, prepared, state: Routing::Turn }),
+            Some(_) => {
+                self.note_deadline(ticket.deadline);
+                waiting.push_back(Unrouted { ticket, prepared, state: Routing::Turn });
+            }
             None => {
+                self.note_deadline(ticket.deadline);
                 let read = session.read_routes(&ticket.envelope.exchange, self);
                 waiting.push_back(Unrouted { ticket, prepared, state: Routing::Read(read) });
             }
@@ -208,6 +212,7 @@ fn submit(session: &Session, ticket: Ticket, destination: Destination, prepared:
     let replies = destination.replies(session);
     let deadline = ticket.deadline;
     let request = Request::Publish(Box::new(Publishing { ticket, destination, is_repeated: false }));
+    let Some(request) = session.queue_behind_refused(request) else { return };
     let write = |request: &Request, out: &mut Vec<u8>| {
         if let Request::Publish(publishing) = request {
             publishing.destination.write(session, &publishing.ticket.envelope, prepared, out);

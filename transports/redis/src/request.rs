@@ -1,5 +1,7 @@
 //! What may be under way on a connection.
 
+use std::sync::Arc;
+
 use kombu_core::reply::ReplySender;
 use kombu_core::{Result, ShortStr};
 use redis::Value;
@@ -38,10 +40,23 @@ pub(crate) enum Request {
     SetAside(Box<Aside>),
     /// The blocking pop.
     Brpop(Waiting),
-    /// The blocking pop is woken.
-    Unblock,
-    /// An element that was popped for nobody goes back. Its bytes are in the pipeline.
-    GiveBack,
+    /// The blocking move from this list.
+    Blmove(Arc<str>),
+    /// The blocking pop is woken, or the blocking move from this list.
+    Unblock(Option<Arc<str>>),
+    /// A consumer of this name registers.
+    Register(Arc<str>),
+    /// The server is told of the inboxes for these lists.
+    NoteInboxes {
+        /// The consumer.
+        name: Arc<str>,
+        /// The lists.
+        lists: Vec<Arc<str>>,
+    },
+    /// The lists of these queues are looked at, to be told when something is added to them.
+    Watch(Vec<ShortStr>),
+    /// The first of what was refused is tried again.
+    Probe(Box<Request>),
     /// Done without anybody waiting; the word is for the log.
     Quiet(&'static str),
 }

@@ -11,6 +11,7 @@ mod ack;
 mod bind_expiring;
 mod broadcast;
 mod claim;
+mod lease;
 mod record;
 mod requeue;
 mod set_aside;
@@ -25,9 +26,8 @@ use redis::{Cmd, Value};
 pub(crate) use self::ack::Ack;
 pub(crate) use self::bind_expiring::BindExpiring;
 pub(crate) use self::broadcast::{Broadcast, hash_of, is_stored_for};
-#[cfg_attr(not(test), allow(unused_imports, reason = "for waiters that move messages into inboxes"))]
-pub(crate) use self::claim::ClaimInbox;
-pub(crate) use self::claim::{Claim, ClaimList, Claimed};
+pub(crate) use self::claim::{Claim, ClaimInbox, ClaimList, ClaimQueue, Claimed};
+pub(crate) use self::lease::{Bury, Ending, NoteInboxes, Reap, Reaped, Renew, Renewed};
 pub(crate) use self::record::{Record, Recorded};
 pub(crate) use self::requeue::{Copy, GivenBack, Requeue, Requeued};
 pub(crate) use self::set_aside::SetAside;
@@ -97,7 +97,7 @@ macro_rules! source {
     };
 }
 
-static SCRIPTS: LazyLock<[Script; 10]> = LazyLock::new(|| {
+static SCRIPTS: LazyLock<[Script; 14]> = LazyLock::new(|| {
     [
         Script::new("claim", source!("claim.lua")),
         Script::new("record", source!("record.lua")),
@@ -109,6 +109,10 @@ static SCRIPTS: LazyLock<[Script; 10]> = LazyLock::new(|| {
         Script::new("broadcast", source!("broadcast.lua")),
         Script::new("unlock", source!("unlock.lua")),
         Script::new("renew_lock", source!("renew_lock.lua")),
+        Script::new("renew", source!("renew.lua")),
+        Script::new("inbox", source!("inbox.lua")),
+        Script::new("reap", source!("reap.lua")),
+        Script::new("bury", source!("bury.lua")),
     ]
 });
 

@@ -16,10 +16,14 @@ use crate::channel_core::ChannelCore;
 use crate::confirm::Held;
 use crate::connection::{Link, LinkOwner, Role, Target, closed, command, refusal};
 use crate::envelope::Limits;
+use crate::identity::Identity;
 use crate::keys::Keys;
+use crate::lease::Lease;
+use crate::ledger::Ledger;
 use crate::log_limit::LogLimit;
 use crate::multi_channel_poller::MultiChannelPoller;
 use crate::options::RedisOptions;
+use crate::refused::Refused;
 use crate::request::Request;
 use crate::routes::Routes;
 use crate::sweep::Sweep;
@@ -37,18 +41,24 @@ pub(crate) struct Session {
     /// The pipelined connection all commands go through.
     pub(crate) command: Arc<Link>,
     /// What the fields of our entries in `unacked` begin with.
-    pub(crate) consumer: String,
+    pub(crate) identity: Mutex<Identity>,
+    /// Which of them there may be.
+    pub(crate) ledger: Mutex<Ledger>,
+    pub(crate) lease: Mutex<Lease>,
+    /// Which run of the server the command connection is to.
+    pub(crate) run_id: Mutex<Option<String>>,
     pub(crate) backlog: Backlog,
     pub(crate) routes: Mutex<Routes>,
     pub(crate) held: Mutex<Held>,
     pub(crate) warnings: LogLimit,
     pub(crate) sweep: Mutex<Sweep>,
+    /// What the server refused for now.
+    pub(crate) refused: Mutex<Refused>,
     /// The exclusive queues declared here, which go with the connection.
     pub(crate) exclusive: Mutex<Vec<ShortStr>>,
     poller: Mutex<MultiChannelPoller>,
     channels: Mutex<HashMap<u64, Arc<ChannelCore>>>,
     next_channel: AtomicU64,
-    next_field: AtomicU64,
     dirty: AtomicBool,
     closing: AtomicBool,
     hooks: Mutex<Vec<HookId>>,
@@ -69,16 +79,19 @@ impl Session {
                 topology: Topology::of(&broker),
                 command: Link::new(Role::Command, Arc::clone(&target), handle.clone(), owner),
                 poller: Mutex::new(MultiChannelPoller::new(&options)),
-                consumer: uuid::Uuid::new_v4().simple().to_string(),
+                identity: Mutex::new(Identity::new()),
+                ledger: Mutex::default(),
+                lease: Mutex::default(),
+                run_id: Mutex::default(),
                 backlog: Backlog::default(),
                 routes: Mutex::default(),
                 held: Mutex::default(),
                 warnings: LogLimit::default(),
                 sweep: Mutex::default(),
+                refused: Mutex::default(),
                 exclusive: Mutex::default(),
                 channels: Mutex::default(),
                 next_channel: AtomicU64::new(1),
-                next_field: AtomicU64::new(1),
                 dirty: AtomicBool::new(false),
                 closing: AtomicBool::new(false),
                 hooks: Mutex::default(),
@@ -195,14 +208,14 @@ impl Session {
         self.touch();
     }
 
-    /// Takes `count` numbers for fields of `unacked`; returns the first.
-    pub(crate) fn take_fields(&self, count: u64) -> u64 {
-        self.next_field.fetch_add(count, Ordering::Relaxed)
-    }
-
     /// Returns the field of `unacked` of number `number`.
     pub(crate) fn field(&self, number: u64) -> String {
-        format!("{}:{number}", self.consumer)
+        format!("{}:{number}", self.lock(&self.identity).name_of(number))
+    }
+
+    /// Notes that nothing is recorded under these numbers any more.
+    pub(crate) fn close_fields(&self, numbers: impl IntoIterator<Item = u64>) {
+        self.lock(&self.ledger).close(numbers);
     }
 
     /// Opens a channel.
@@ -250,12 +263,14 @@ impl Session {
             hub.remove_hook(hook);
         }
         self.lock(&self.sweep).stop();
+        self.lock(&self.lease).stop();
         let links = self.poller().close();
         for link in links {
             link.close(hub);
         }
         self.command.close(hub);
         self.fail_held(&closed());
+        self.fail_refused();
     }
 
     /// Says whether the command connection stands.

@@ -108,6 +108,7 @@ impl Settling {
     pub(crate) fn handle_answer(self, session: &Session, value: Value) {
         match read(value, Ack::read) {
             Ok(gone) => {
+                session.close_fields(self.numbers.iter().copied());
                 let lost = gone.into_iter().filter(|_| !self.is_repeated);
                 let failed = lost.map(|index| (index, lease_lost("ack"))).collect();
                 self.finish(session, Ok(()), failed);
@@ -169,6 +170,9 @@ impl Returning {
         match read(value, Requeue::read) {
             Ok(outcomes) => {
                 let failed = order.into_iter().zip(outcomes).filter_map(|(index, outcome)| {
+                    if matches!(outcome, Requeued::Done | Requeued::Gone) {
+                        session.close_fields([self.items[index].0]);
+                    }
                     let error = match outcome {
                         Requeued::Done | Requeued::Fresh => return None,
                         // Sent before, and the answer was lost: it was given back then.
@@ -221,8 +225,11 @@ impl Aside {
 
     pub(crate) fn handle_answer(self, session: &Session, value: Value) {
         match read(value, SetAside::read) {
-            Ok(is_there) if is_there || self.is_repeated => self.finish(session, Ok(())),
-            Ok(_) => self.finish(session, Err(lease_lost("set_aside"))),
+            Ok(is_there) => {
+                session.close_fields([self.number]);
+                let is_lost = !is_there && !self.is_repeated;
+                self.finish(session, if is_lost { Err(lease_lost("set_aside")) } else { Ok(()) });
+            }
             Err(error) => self.finish(session, Err(error)),
         }
     }
@@ -270,7 +277,6 @@ fn finish(
 
 #[cold]
 fn lease_lost(operation: &'static str) -> Error {
-    let message =
-        "the message was given to somebody else meanwhile: it was unsettled for longer than the visibility timeout";
+    let message = "the message was given to somebody else meanwhile: this process gave no sign of life, or the server lost its data";
     Error::new(ErrorKind::LeaseLost, message).during(operation)
 }

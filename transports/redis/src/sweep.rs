@@ -164,12 +164,18 @@ impl Session {
                 // Somebody else sweeps by now, or this session is about to close.
                 break;
             }
-            restored += self.restore_some(tags, before, &mut tables).await?;
+            restored += self.restore_some(tags, Some(before), &mut tables).await?;
         }
         Ok(restored)
     }
 
-    async fn restore_some(&self, tags: &[Bytes], before: f64, tables: &mut HashMap<ShortStr, Table>) -> Result<usize> {
+    /// Gives back what is recorded under `tags`, the one to be served last first; with `before` only what is not younger.
+    pub(crate) async fn restore_some(
+        &self,
+        tags: &[Bytes],
+        before: Option<f64>,
+        tables: &mut HashMap<ShortStr, Table>,
+    ) -> Result<usize> {
         let values = self.call(1, |out| {
             command::head(out, tags.len() + 2);
             command::word(out, "HMGET");
@@ -178,12 +184,11 @@ impl Session {
         });
         let Value::Array(values) = values.await? else { return Ok(0) };
         let mut places: Vec<(String, Vec<String>)> = Vec::new();
+        let mut gone: Vec<String> = Vec::new();
         for (tag, value) in tags.iter().zip(values) {
             let tag = String::from_utf8_lossy(tag).into_owned();
             let Some(value) = text(value) else {
-                // The entry is gone: what is left of it in the index goes with it.
-                let words = ["ZREM", self.keys.unacked_index(), &tag];
-                self.call(1, |out| command::command(out, &words)).await?;
+                gone.push(tag);
                 continue;
             };
             let moved = match self.destination(&value, tables).await {
@@ -195,6 +200,12 @@ impl Session {
                 Err(error) => Err(error),
             };
             self.pass_over(&tag, moved)?;
+        }
+        if before.is_some() && !gone.is_empty() {
+            // What is left of these in the index goes with them.
+            let words = ["ZREM", self.keys.unacked_index()].into_iter().chain(gone.iter().map(String::as_str));
+            let words: Vec<&str> = words.collect();
+            self.call(1, |out| command::command(out, &words)).await?;
         }
         self.give_back_overdue(&places, before).await
     }
@@ -230,7 +241,7 @@ impl Session {
         Destination::find(&entry, received.list_priority, &self.keys, table, kind.as_ref().ok_or(Undeclared))
     }
 
-    async fn give_back_overdue(&self, places: &[(String, Vec<String>)], before: f64) -> Result<usize> {
+    async fn give_back_overdue(&self, places: &[(String, Vec<String>)], before: Option<f64>) -> Result<usize> {
         if places.is_empty() {
             return Ok(0);
         }
@@ -245,7 +256,7 @@ impl Session {
                 GivenBack { tag, delivered: true, copies: copies.collect() }
             })
             .collect();
-        let requeue = Requeue { keys: &self.keys, not_after: Some(before), messages: &messages }.command()?;
+        let requeue = Requeue { keys: &self.keys, not_after: before, messages: &messages }.command()?;
         let answer = self.call_script(1, |out| requeue.write_packed_command(out)).await?;
         let outcomes = Requeue::read(answer)?;
         for ((tag, _), _) in places.iter().zip(&outcomes).filter(|(_, outcome)| **outcome == Requeued::Malformed) {
@@ -278,7 +289,7 @@ impl Session {
 }
 
 /// Waits for `sleep`; `true` when the other end of `stopped` went first.
-async fn is_ended(stopped: &mut Reply<()>, sleep: kombu_core::hub::Sleep) -> bool {
+pub(crate) async fn is_ended(stopped: &mut Reply<()>, sleep: kombu_core::hub::Sleep) -> bool {
     let mut sleep = std::pin::pin!(sleep);
     std::future::poll_fn(|cx| {
         use std::future::Future;

@@ -1,8 +1,9 @@
-//! Taking messages: claimed in batches while they flow, one at a time from whatever wakes an idle consumer.
+//! Taking messages: claimed in batches while they flow, and after whatever wakes an idle consumer.
 //!
-//! The `claim` script pops and records in one step. When a claim comes back short, its lists are empty, and the waiter is
-//! armed; what the waiter pops is recorded by script, in one pipeline with the next claim. Nothing here knows what the waiter
-//! is: a wake-up only says that a queue may have messages ([`MultiChannelPoller::wake`]).
+//! The `claim` script pops and records in one step. When a claim finds less than a queue's consumers would have taken, the queue
+//! is empty, and something waits for its next message. What a waiter has moved into an inbox is taken by the claim that
+//! follows; what Kombu's `BRPOP` popped is recorded by script. Nothing here knows what the waiter is: a wake-up only says that a
+//! queue may have messages ([`MultiChannelPoller::wake`]).
 //!
 //! [`MultiChannelPoller::wake`]: crate::multi_channel_poller::MultiChannelPoller::wake
 
@@ -23,16 +24,22 @@ use crate::deliver::Raw;
 use crate::envelope::Unacked;
 use crate::malformed;
 use crate::request::Request;
-use crate::scripts::{Claim, ClaimList, Claimed, Record, Recorded};
+use crate::scripts::{Claim, ClaimInbox, ClaimList, ClaimQueue, Claimed, Record, Recorded};
 use crate::session::Session;
+use crate::settle::{Aside, Returning};
+use crate::waiters::Inbox;
 
 /// A claim under way.
 #[derive(Default)]
 pub(crate) struct Taking {
+    /// Under which name.
+    consumer: Arc<str>,
     /// The number of the field of the first message.
     first: u64,
-    count: usize,
-    lists: Vec<TakenList>,
+    pub(crate) count: usize,
+    pub(crate) lists: Vec<TakenList>,
+    /// Inboxes of those lists.
+    pub(crate) inboxes: Vec<Inbox>,
     /// Who fetches; none for consumers.
     fetch: Option<Fetch>,
 }
@@ -44,6 +51,8 @@ pub(crate) struct TakenList {
     pub(crate) queue: ShortStr,
     pub(crate) queue_json: Arc<str>,
     pub(crate) no_ack: bool,
+    /// How many messages may be taken off the lists of its queue.
+    pub(crate) limit: usize,
 }
 
 /// A `basic.get`.
@@ -54,38 +63,63 @@ pub(crate) struct Fetch {
 
 /// An element that a waiter popped, while it is being recorded.
 pub(crate) struct Popped {
+    name: Arc<str>,
     number: u64,
     list: TakenList,
     text: Bytes,
-    consumer: Arc<Consumer>,
+    /// Who gets it; none when it goes back.
+    consumer: Option<Arc<Consumer>>,
 }
 
 impl Taking {
     /// Sends a claim of up to `count` messages off `lists`.
-    pub(crate) fn submit(session: &Session, count: usize, lists: Vec<TakenList>, fetch: Option<Fetch>) {
-        let first = session.take_fields(count as u64);
-        let taking = Taking { first, count, lists, fetch };
+    pub(crate) fn submit(
+        session: &Arc<Session>,
+        count: usize,
+        lists: Vec<TakenList>,
+        inboxes: Vec<Inbox>,
+        fetch: Option<Fetch>,
+    ) {
+        let consumer = session.ensure_registered();
+        let first = session.lock(&session.ledger).take(count);
+        let taking = Taking { consumer, first, count, lists, inboxes, fetch };
         let bytes = taking.to_bytes(session);
         session.submit(Request::Take(Box::new(taking)), &bytes);
     }
 
     pub(crate) fn to_bytes(&self, session: &Session) -> Vec<u8> {
-        let lists: Vec<ClaimList<'_>> = self
-            .lists
+        let mut queues: Vec<ClaimQueue<'_>> = Vec::new();
+        let mut lists: Vec<ClaimList<'_>> = Vec::with_capacity(self.lists.len());
+        for list in &self.lists {
+            let queue = queues.iter().position(|queue| std::ptr::eq(queue.json, &*list.queue_json));
+            let queue = queue.unwrap_or_else(|| {
+                queues.push(ClaimQueue { json: &list.queue_json, no_ack: list.no_ack, limit: list.limit });
+                queues.len() - 1
+            });
+            lists.push(ClaimList { key: &list.key, queue });
+        }
+        let place = |inbox: &Inbox| self.lists.iter().position(|list| list.key == inbox.list);
+        let inboxes: Vec<ClaimInbox<'_>> = self
+            .inboxes
             .iter()
-            .map(|list| ClaimList { key: &list.key, queue_json: &list.queue_json, no_ack: list.no_ack })
+            .filter_map(|inbox| Some(ClaimInbox { key: &inbox.inbox, list: place(inbox)? }))
             .collect();
         let claim = Claim {
             keys: &session.keys,
-            consumer: &session.consumer,
+            consumer: &self.consumer,
             first_number: self.first,
             count: self.count,
             max_bytes: MAX_BYTES,
             max_message_size: session.options.max_message_size,
+            queues: &queues,
             lists: &lists,
-            inboxes: &[],
+            inboxes: &inboxes,
         };
         claim.command().get_packed_command()
+    }
+
+    fn numbers(&self) -> std::ops::Range<u64> {
+        self.first..self.first + self.count as u64
     }
 
     /// Says whether messages are gone when the answer is: they count as acknowledged when they are sent.
@@ -96,11 +130,11 @@ impl Taking {
     /// Returns the command that looks up which of the messages were recorded.
     pub(crate) fn write_recovery(&self, session: &Session) -> Vec<u8> {
         let mut out = Vec::new();
-        command::head(&mut out, self.count + 2);
+        command::head(&mut out, self.count.max(1) + 2);
         command::word(&mut out, "HMGET");
         command::word(&mut out, session.keys.unacked());
-        for number in self.first..self.first + self.count as u64 {
-            command::word(&mut out, session.field(number));
+        for number in self.first..self.first + self.count.max(1) as u64 {
+            command::word(&mut out, format!("{}:{number}", self.consumer));
         }
         out
     }
@@ -108,10 +142,10 @@ impl Taking {
 
 impl Popped {
     pub(crate) fn to_bytes(&self, session: &Session) -> Vec<u8> {
-        let tag = session.field(self.number);
         let record = Record {
             keys: &session.keys,
-            tag: &tag,
+            consumer: &self.name,
+            number: self.number,
             queue: &self.list.queue,
             queue_json: &self.list.queue_json,
             max_message_size: session.options.max_message_size,
@@ -125,6 +159,7 @@ impl Session {
     /// Uses what a claim brought.
     pub(crate) fn handle_taken(self: &Arc<Self>, hub: &dyn Hub, taking: Taking, value: Value) {
         let claimed = match value {
+            Value::ServerError(error) if error.code() == LEASE_LOST => return self.handle_lost_lease(hub, taking),
             Value::ServerError(error) => Err(refusal(&error)),
             value => Claim::read(value),
         };
@@ -153,6 +188,7 @@ impl Session {
                 }
             }
         }
+        self.close_fields(number..taking.numbers().end);
         // A list that was refused may have more. The waiter, armed after a short claim, runs into it and says so.
         let is_short = raws.len() < taking.count && bytes < MAX_BYTES && asides.is_empty();
         self.report_set_aside(taking.fetch.as_ref().map(|fetch| &fetch.channel), asides);
@@ -160,56 +196,102 @@ impl Session {
     }
 
     /// Uses what was found of a claim whose answer was lost.
-    pub(crate) fn handle_recovered(self: &Arc<Self>, taking: Taking, value: Value) {
+    pub(crate) fn handle_recovered(self: &Arc<Self>, mut taking: Taking, value: Value) {
+        // Whether the inboxes were emptied is not known.
+        self.poller().waiters.soil(&std::mem::take(&mut taking.inboxes));
         let Value::Array(values) = value else {
             return self.finish_take(taking, Vec::new(), false);
         };
         let mut raws = Vec::new();
-        for (number, value) in (taking.first..).zip(values) {
-            let Value::BulkString(value) = value else { continue };
-            let Ok(unacked) = Unacked::read(&Bytes::from(value), &self.limits) else { continue };
-            let list = taking.lists.iter().find(|list| list.queue == unacked.routing_key && !list.no_ack);
-            if let Some(list) = list.cloned() {
-                raws.push(Raw { text: unacked.text, number: Some(number), list });
+        for (number, value) in taking.numbers().zip(values) {
+            let Value::BulkString(value) = value else {
+                self.close_fields([number]);
+                continue;
+            };
+            match self.recovered(&taking, Bytes::from(value)) {
+                Ok((text, list)) => raws.push(Raw { text, number: Some(number), list }),
+                Err((queue, reason)) => {
+                    let channel = None;
+                    Aside { number, queue, reason, answers: None, channel, is_repeated: false }.submit(self);
+                }
             }
         }
         self.finish_take(taking, raws, false);
     }
 
+    /// Returns a message of a claim and the list it was taken off, or the queue it is set aside for and why.
+    fn recovered(&self, taking: &Taking, value: Bytes) -> Result<(Bytes, TakenList), (ShortStr, String)> {
+        let entry = Unacked::read(&value, &self.limits)
+            .map_err(|error| (self.options.unacked_key.as_str().into(), error.to_string()))?;
+        let queue = entry.routing_key.clone();
+        let of_queue = || taking.lists.iter().filter(|list| list.queue == queue && !list.no_ack);
+        // An envelope that cannot be read is set aside when it is read to be delivered.
+        let own = entry.envelope(&self.limits).ok().map(|received| self.keys.list_for(&queue, received.list_priority));
+        let list = of_queue().find(|list| own.as_deref() == Some(&*list.key)).or_else(|| of_queue().next());
+        match list {
+            Some(list) => Ok((entry.text, list.clone())),
+            None => Err((queue, "taken from a queue that was not asked for".to_owned())),
+        }
+    }
+
     /// Ends a claim that got no answer.
     pub(crate) fn handle_lost_take(&self, taking: Taking, error: &Error) {
+        self.close_fields(taking.numbers());
         match taking.fetch {
             // The sockets come back by themselves; it is not for core to make the connection anew.
             Some(fetch) => {
                 fetch.sender.send(Err(error.duplicate().during("basic.get").recoverable_by(Recovery::Retry)));
             }
             None => {
-                self.poller().handle_taken(&taking.lists, false, None);
+                self.poller().handle_failed_take(&taking);
                 self.touch();
             }
         }
     }
 
     fn handle_refused_take(self: &Arc<Self>, hub: &dyn Hub, taking: Taking, error: Error) {
+        self.close_fields(taking.numbers());
         if let Some(fetch) = taking.fetch {
             return fetch.sender.send(Err(error.during("basic.get")));
         }
         if self.warnings.allows("claim", hub.now()) {
             tracing::warn!(broker = %self.target.label, %error, "messages cannot be taken; trying again");
         }
-        self.poller().handle_taken(&taking.lists, false, None);
+        self.poller().handle_failed_take(&taking);
         self.pause_taking(hub);
+    }
+
+    /// The server knows our name no more: nothing was taken. It is done under another.
+    fn handle_lost_lease(self: &Arc<Self>, hub: &dyn Hub, taking: Taking) {
+        let again = self.lose_lease(&taking.consumer);
+        self.close_fields(taking.numbers());
+        match taking.fetch {
+            Some(fetch) if again => {
+                let error = Error::new(ErrorKind::ConnectionLost, "the server does not keep what it is told");
+                fetch.sender.send(Err(error.during("basic.get").recoverable_by(Recovery::Retry)));
+            }
+            Some(fetch) => Taking::submit(self, taking.count, taking.lists, Vec::new(), Some(fetch)),
+            None => {
+                self.poller().handle_failed_take(&taking);
+                if again {
+                    self.pause_taking(hub);
+                }
+            }
+        }
+        self.touch();
     }
 
     /// Takes nothing for a moment, after a refusal.
     pub(crate) fn pause_taking(self: &Arc<Self>, hub: &dyn Hub) {
-        self.poller().set_paused(true);
+        if !self.poller().pause() {
+            return;
+        }
         let session = Arc::downgrade(self);
         hub.call_later(
             PAUSE,
             Box::new(move |_| {
                 if let Some(session) = session.upgrade() {
-                    session.poller().set_paused(false);
+                    session.poller().go_on();
                     session.touch();
                 }
             }),
@@ -217,14 +299,14 @@ impl Session {
     }
 
     fn finish_take(self: &Arc<Self>, taking: Taking, raws: Vec<Raw>, is_short: bool) {
-        if let Some(fetch) = taking.fetch {
-            return self.finish_fetch(fetch, taking.lists, raws);
+        if taking.fetch.is_some() {
+            return self.finish_fetch(taking, raws);
         }
         let mut unwanted = Vec::new();
         let mut chosen: Vec<(Arc<Consumer>, Raw)> = Vec::with_capacity(raws.len());
         {
             let mut poller = self.poller();
-            poller.handle_taken(&taking.lists, is_short, raws.first().map(|raw| &raw.list.queue));
+            poller.handle_taken(&taking, &raws, is_short);
             for raw in raws {
                 match poller.choose(&raw.list.queue, raw.list.no_ack) {
                     Some(consumer) => chosen.push((consumer, raw)),
@@ -237,8 +319,8 @@ impl Session {
         self.touch();
     }
 
-    fn finish_fetch(self: &Arc<Self>, fetch: Fetch, lists: Vec<TakenList>, raws: Vec<Raw>) {
-        let Fetch { channel, sender } = fetch;
+    fn finish_fetch(self: &Arc<Self>, taking: Taking, raws: Vec<Raw>) {
+        let Some(Fetch { channel, sender }) = taking.fetch else { return };
         if sender.is_abandoned() {
             return self.give_back_raw(raws);
         }
@@ -259,23 +341,26 @@ impl Session {
             Err((malformed, queue)) => {
                 self.set_malformed_aside(&channel, malformed, number, queue);
                 // The message behind it may be a good one.
-                Taking::submit(self, 1, lists, Some(Fetch { channel, sender }));
+                Taking::submit(self, 1, taking.lists, Vec::new(), Some(Fetch { channel, sender }));
             }
         }
     }
 
-    /// An element that a waiter popped: recorded, delivered, or given back.
+    /// An element that is nowhere on the server: recorded, then delivered, or given back in its place when nobody wants it.
     pub(crate) fn handle_element(self: &Arc<Self>, list: TakenList, text: Bytes, consumer: Option<Arc<Consumer>>) {
-        let Some(consumer) = consumer else {
-            let mut bytes = Vec::new();
-            command::command(&mut bytes, &[b"RPUSH", list.key.as_bytes(), &text]);
-            return self.submit(Request::GiveBack, &bytes);
-        };
-        if consumer.no_ack {
-            return self
-                .deliver(vec![(consumer, Raw { text, number: None, list: TakenList { no_ack: true, ..list } })]);
+        match consumer {
+            Some(consumer) if consumer.no_ack => {
+                let list = TakenList { no_ack: true, ..list };
+                self.deliver(vec![(consumer, Raw { text, number: None, list })]);
+            }
+            consumer => self.record(list, text, consumer),
         }
-        let popped = Popped { number: self.take_fields(1), list, text, consumer };
+    }
+
+    fn record(self: &Arc<Self>, list: TakenList, text: Bytes, consumer: Option<Arc<Consumer>>) {
+        let name = self.ensure_registered();
+        let number = self.lock(&self.ledger).take(1);
+        let popped = Popped { name, number, list, text, consumer };
         let bytes = popped.to_bytes(self);
         self.submit(Request::Record(Box::new(popped)), &bytes);
     }
@@ -283,27 +368,55 @@ impl Session {
     /// Delivers a message that is recorded now.
     pub(crate) fn handle_recorded(self: &Arc<Self>, hub: &dyn Hub, popped: Popped, value: Value) {
         let recorded = match value {
+            Value::ServerError(error) if error.code() == LEASE_LOST => {
+                self.lose_lease(&popped.name);
+                self.close_fields([popped.number]);
+                return self.record(popped.list, popped.text, popped.consumer);
+            }
             Value::ServerError(error) => Err(refusal(&error)),
             value => Record::read(value),
         };
-        let Popped { number, list, text, consumer } = popped;
+        let Popped { number, list, text, consumer, .. } = popped;
         match recorded {
-            Ok(Recorded::Unacked) => self.deliver(vec![(consumer, Raw { text, number: Some(number), list })]),
+            Ok(Recorded::Unacked) => match consumer {
+                Some(consumer) => self.deliver(vec![(consumer, Raw { text, number: Some(number), list })]),
+                None => {
+                    let items = vec![(number, list.key)];
+                    Returning { items, delivered: false, answers: None, channel: None, is_repeated: false }
+                        .submit(self);
+                }
+            },
             Ok(Recorded::SetAside(entry)) => {
-                consumer.return_credit();
-                self.report_set_aside(consumer.channel.upgrade().as_ref(), vec![malformed::read(&list.queue, &entry)]);
+                self.close_fields([number]);
+                let channel = consumer.as_ref().and_then(|consumer| consumer.channel.upgrade());
+                if let Some(consumer) = consumer {
+                    consumer.return_credit();
+                }
+                self.report_set_aside(channel.as_ref(), vec![malformed::read(&list.queue, &entry)]);
             }
             Err(error) => {
-                consumer.return_credit();
+                self.close_fields([number]);
+                if let Some(consumer) = consumer {
+                    consumer.return_credit();
+                }
                 if self.warnings.allows("record", self.handle.now()) {
                     tracing::warn!(broker = %self.target.label, %error, "a message cannot be recorded; it goes back");
                 }
-                self.handle_element(list, text, None);
+                // Where nothing can be recorded, this is all that is left.
+                self.send_quietly("giving a message back", 1, |out| {
+                    command::command(out, &[b"RPUSH", list.key.as_bytes(), &text]);
+                });
                 // The waiter would pop it again at once.
                 self.pause_taking(hub);
             }
         }
         self.touch();
+    }
+
+    /// A message that was popped could not be recorded before the end.
+    pub(crate) fn handle_unrecorded(&self, popped: &Popped, error: &Error) {
+        let queue = &popped.list.queue;
+        tracing::error!(broker = %self.target.label, %queue, %error, "a popped message could not be recorded; it is lost");
     }
 }
 
@@ -315,3 +428,5 @@ pub(crate) fn queue_json(queue: &str) -> Result<Arc<str>> {
 /// A claim stops after this many bytes.
 const MAX_BYTES: usize = 8 * 1024 * 1024;
 const PAUSE: Duration = Duration::from_secs(1);
+/// What the scripts say to a consumer that is not registered.
+const LEASE_LOST: &str = "LEASELOST";

@@ -1,6 +1,7 @@
 //! The transport: one broker connection.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use kombu_core::hub::Hub;
@@ -13,7 +14,7 @@ use kombu_core::{
 use crate::channel::{CLOSE_PATIENCE, RedisChannel, within};
 use crate::connection::{Greeting, Target};
 use crate::multi_channel_poller::MultiChannelPoller;
-use crate::options::{RedisOptions, SCHEMES, Wake};
+use crate::options::{RedisOptions, SCHEMES};
 use crate::session::Session;
 
 /// The registry's entry of this transport.
@@ -33,10 +34,6 @@ pub fn register() {
 
 fn make(config: TransportConfig) -> Result<Arc<dyn Transport>> {
     let options = RedisOptions::new(&config)?;
-    if matches!(options.wake, Wake::Blmove | Wake::Tracking) {
-        let message = "consumers are woken by BRPOP only; leave the option `wake` out, or set it to `brpop`";
-        return Err(Error::new(ErrorKind::Unsupported, message).with("option", "wake"));
-    }
     let target = Target::new(&options, &config.url)?;
     let capabilities = Arc::new(capabilities(&options));
     let prepared = Mutex::new(Some(Prepared { options, target, clock: config.clock }));
@@ -135,7 +132,14 @@ impl Drop for RedisTransport {
 impl Session {
     /// Ends everything: in good order while the server is there, at once when it is not.
     async fn close(self: &Arc<Self>) -> Result<()> {
-        let result = if self.is_up() { self.wind_up().await } else { Ok(()) };
+        let result = match self.is_up() {
+            true => within(self, CLOSE_LIMIT, self.wind_up()).await.unwrap_or_else(|| {
+                let error =
+                    Error::new(ErrorKind::Timeout, "the server does not answer; what was unsettled comes back later");
+                Err(error.with("broker", &self.target.label).during("close"))
+            }),
+            false => Ok(()),
+        };
         self.abandon_channels();
         let (sender, left) = reply::channel();
         let leaving = Arc::clone(self);
@@ -176,9 +180,16 @@ impl Session {
         self.touch();
         // What the waiter pops now is given back; whatever else is under way is answered before the last command.
         let _ = within(self, CLOSE_PATIENCE, self.quiesce(MultiChannelPoller::is_idle)).await;
-        result
+        let left = self.leave_consumers().await;
+        result.and(left)
     }
 }
+
+/// How soon after the end of its lease what a dead consumer held is given back, at the latest.
+const REAPED_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long closing may take altogether, whatever the number of channels.
+const CLOSE_LIMIT: Duration = Duration::from_secs(8);
 
 fn check_version(greeting: &Greeting) -> Result<()> {
     match greeting.version {
@@ -219,7 +230,7 @@ fn capabilities(options: &RedisOptions) -> Capabilities {
     capabilities.recovery = Support::Emulated;
     let levels = u8::try_from(options.priority_steps.len()).unwrap_or(u8::MAX);
     capabilities.priority = Some(Priority { levels, order: options.priority_order });
-    capabilities.restore_after_crash = Some(options.visibility_timeout);
+    capabilities.restore_after_crash = Some(options.lease + REAPED_WITHIN);
     capabilities.max_body = Some(options.max_message_size as u64 / 2);
     capabilities.ordering = Ordering::Queue;
     capabilities.deliveries_survive_reconnect = true;

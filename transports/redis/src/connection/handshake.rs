@@ -7,13 +7,14 @@ use super::command::command;
 use super::{Target, refusal, unexpected};
 use crate::scripts;
 
-/// `AUTH`, `SELECT`, `CLIENT SETNAME`, `CLIENT ID`, `INFO server`, `ROLE`, `CLUSTER`, `PING`: what of it the target needs, sent
-/// together, answered in order.
+/// `AUTH`, `SELECT`, `CLIENT SETNAME`, `CLIENT ID`, `INFO server`, `ROLE`, `CLUSTER`, `HELLO`, `CLIENT TRACKING`, `PING`: what of
+/// it the target needs, sent together, answered in order.
 ///
 /// Call [`new`](Handshake::new), send the bytes, then [`handle_reply`](Handshake::handle_reply) until it says done.
 pub(crate) struct Handshake {
     steps: std::vec::IntoIter<Step>,
     greeting: Greeting,
+    speaks_resp3: bool,
 }
 
 /// What the server told about itself.
@@ -31,6 +32,8 @@ pub(crate) struct Greeting {
     pub(crate) node_id: Option<String>,
     /// Which nodes serve which slots.
     pub(crate) slots: Option<Vec<Value>>,
+    /// Whether the server tells on this connection when what was read there has changed.
+    pub(crate) is_tracking: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -44,13 +47,15 @@ enum Step {
     NodeId,
     Slots,
     Load,
+    Hello,
+    Track,
     Ping,
 }
 
 impl Handshake {
     /// Begins a handshake, appending what to send to `out`.
-    /// With `with_scripts` the server also learns our scripts.
-    pub(crate) fn new(target: &Target, with_scripts: bool, out: &mut Vec<u8>) -> Self {
+    /// With `for_commands` the server also learns our scripts, and is asked to tell when what was read has changed.
+    pub(crate) fn new(target: &Target, for_commands: bool, out: &mut Vec<u8>) -> Self {
         let mut steps = Vec::new();
         match (&target.username, &target.password) {
             (Some(username), password) => {
@@ -83,15 +88,18 @@ impl Handshake {
             command(out, &["CLUSTER", "SLOTS"]);
             steps.extend([Step::NodeId, Step::Slots]);
         }
-        if with_scripts {
+        if for_commands {
             for script in scripts::all() {
                 script.load().write_packed_command(out);
                 steps.push(Step::Load);
             }
+            command(out, &["HELLO", "3"]);
+            command(out, &["CLIENT", "TRACKING", "ON", "OPTIN"]);
+            steps.extend([Step::Hello, Step::Track]);
         }
         command(out, &["PING"]);
         steps.push(Step::Ping);
-        Handshake { steps: steps.into_iter(), greeting: Greeting::default() }
+        Handshake { steps: steps.into_iter(), greeting: Greeting::default(), speaks_resp3: false }
     }
 
     /// Takes the next reply; `Some` when that was the last.
@@ -127,9 +135,11 @@ impl Handshake {
             (Some(Step::Load), Value::ServerError(error)) if error.code() == "NOPERM" => {
                 return Err(refusal(error).with("needs", "the commands SCRIPT and EVALSHA"));
             }
-            (Some(Step::SetName | Step::Id | Step::Info | Step::Load), _) => {}
             // Who is no node, or must not say, says nothing.
             (Some(Step::Role | Step::NodeId | Step::Slots), _) => {}
+            (Some(Step::Hello), Value::Map(_)) => self.speaks_resp3 = true,
+            (Some(Step::Track), Value::Okay) => self.greeting.is_tracking = self.speaks_resp3,
+            (Some(Step::SetName | Step::Id | Step::Info | Step::Load | Step::Hello | Step::Track), _) => {}
             (Some(Step::Ping), Value::SimpleString(text)) if text == "PONG" => return Ok(Some(self.greeting.clone())),
             // `NOPERM` for PING alone is a rule of access as well: the credentials were taken.
             (Some(Step::Ping), Value::ServerError(error)) if error.code() == "NOPERM" => {

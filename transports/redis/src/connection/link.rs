@@ -21,6 +21,8 @@ pub(crate) enum Role {
     Waiter,
     /// Subscriptions: what arrives is not asked for.
     Listener,
+    /// Signs of life, one command at a time.
+    Lease,
 }
 
 /// Who a [`Link`] works for. Called on the hub's thread, with no lock of the link held.

@@ -189,6 +189,8 @@ impl LinkIo {
 
     fn handle_value(&mut self, link: &Arc<Link>, hub: &dyn Hub, value: Value, events: &mut Vec<Event>) -> Result<Next> {
         match &mut self.phase {
+            // What the server tells unasked is no answer to anything.
+            Phase::Greeting(_) if matches!(value, Value::Push { .. }) => {}
             Phase::Greeting(handshake) => {
                 if let Some(greeting) = handshake.handle_reply(&value)? {
                     let reached = match &link.target.cluster {
@@ -202,6 +204,7 @@ impl LinkIo {
                     self.come_up(link, hub, greeting, events);
                 }
             }
+            Phase::Up if matches!(value, Value::Push { .. }) => events.push(Event::Push(value)),
             Phase::Up if self.ignored > 0 => self.ignored -= 1,
             Phase::Up => {
                 if let Value::ServerError(error) = &value

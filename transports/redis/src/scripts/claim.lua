@@ -1,37 +1,51 @@
 -- Takes messages off lists and records them as unacknowledged, in one step.
 --
--- KEYS  unacked, unacked_index, then L lists in the order in which they are served, then inboxes
+-- KEYS  unacked, unacked_index, consumers, the consumer's own entry, then L lists in the order in which they are served, then
+--       inboxes
 -- ARGV  1 how many messages at most
 --       2 stop after this many bytes
 --       3 set aside what is longer than this many bytes
---       4 what the fields of `unacked` begin with: "<consumer>:"
+--       4 the consumer: what the fields of `unacked` begin with, before a colon
 --       5 the number of the first field
 --       6 what keys of lists of malformed elements begin with
 --       7 L
---       then per list: "a" (recorded) or "n" (no acknowledgement) and its queue's name in JSON
+--       8 Q
+--       then per queue: "a" (recorded) or "n" (no acknowledgement) and how many messages at most; its name in JSON
+--       then per list: the number of its queue, from 1
 --       then per inbox: the number of the list, from 1, that its elements were taken from
 -- Returns {list, text, list, text, …}: the messages in the order taken, numbered on from ARGV[5] if recorded. A negative
 -- list stands for an element that was set aside; the text is then the entry made in the malformed list (without the element if
--- that is too long).
+-- that is too long). The error LEASELOST when the consumer is not registered: nothing was taken then.
 --
 -- A list that cannot be read, or whose malformed list cannot be written, is left alone: the others are served all the same, and the
 -- error is returned only when there is nothing else to return.
 --
--- The inboxes of a list are served before it; what is left in inboxes goes back to where it came from. Reads nothing but
--- what it pops, so that a tracking client does not come to track unacked. The first write is a pop and the rest gives back
--- memory or replaces what was popped, so it works when Redis refuses writes for lack of memory.
+-- The inboxes of a list are served before it; what is left in inboxes goes back to where it came from. The first write is a
+-- pop and the rest gives back memory or replaces what was popped, so it works when Redis refuses writes for lack of memory.
+if not redis.call('ZSCORE', KEYS[3], ARGV[4]) then
+  return redis.error_reply('LEASELOST the consumer is not registered')
+end
 local want = math.min(tonumber(ARGV[1]), 1000)
 local budget = tonumber(ARGV[2])
 local longest = tonumber(ARGV[3])
 local number = tonumber(ARGV[5])
 local lists = tonumber(ARGV[7])
+local queues = tonumber(ARGV[8])
+local list_at = 8 + 2 * queues
 local time = redis.call('TIME')
 local now = string.format('%d.%06d', time[1], time[2])
 
+local left, recorded = {}, {}
+for queue = 1, queues do
+  local argument = ARGV[7 + 2 * queue]
+  recorded[queue] = string.byte(argument) == 97
+  left[queue] = tonumber(string.sub(argument, 2))
+end
+
 local inboxes = {}
-for inbox = 3 + lists, #KEYS do
-  local list = tonumber(ARGV[5 + inbox])
-  inboxes[#inboxes + 1] = {KEYS[inbox], KEYS[2 + list], list}
+for inbox = 5 + lists, #KEYS do
+  local list = tonumber(ARGV[list_at + inbox - 4])
+  inboxes[#inboxes + 1] = {KEYS[inbox], KEYS[4 + list], list}
 end
 
 local result, taken, aside, bytes = {}, 0, 0, 0
@@ -42,11 +56,11 @@ local function is_refused(answer)
   return type(answer) == 'table' and answer.err ~= nil
 end
 
-local function set_aside(list, text, reason)
-  local queue = string.sub(ARGV[7 + list], 2)
-  local known, decoded = pcall(cjson.decode, '[' .. queue .. ']')
+local function set_aside(list, queue, text, reason)
+  local name = ARGV[8 + 2 * queue]
+  local known, decoded = pcall(cjson.decode, '[' .. name .. ']')
   local header = '{"at": ' .. now .. ', "reason": "' .. reason .. '"}\n'
-  local pushed = redis.pcall('RPUSH', ARGV[6] .. (known and decoded[1] or queue), header .. text)
+  local pushed = redis.pcall('RPUSH', ARGV[6] .. (known and decoded[1] or name), header .. text)
   if is_refused(pushed) then
     failed = failed or pushed
     return false
@@ -58,11 +72,10 @@ local function set_aside(list, text, reason)
 end
 
 local function take(key, list)
-  local argument = ARGV[7 + list]
-  local recorded = string.byte(argument) == 97
-  local tail = ',"",' .. string.sub(argument, 2) .. ']'
-  while taken < want and bytes < budget and aside < 100 do
-    local texts = redis.pcall('RPOP', key, math.min(want - taken, 8))
+  local queue = tonumber(ARGV[list_at + list])
+  local tail = ',"",' .. ARGV[8 + 2 * queue] .. ']'
+  while taken < want and left[queue] > 0 and bytes < budget and aside < 100 do
+    local texts = redis.pcall('RPOP', key, math.min(want - taken, left[queue], 8))
     if not texts then return end
     if is_refused(texts) then
       failed = failed or texts
@@ -76,7 +89,7 @@ local function take(key, list)
         reason = 'not a JSON object'
       end
       if reason then
-        if not set_aside(list, text, reason) then
+        if not set_aside(list, queue, text, reason) then
           for back = #texts, at, -1 do redis.call('RPUSH', key, texts[back]) end
           return
         end
@@ -84,16 +97,17 @@ local function take(key, list)
         result[#result + 1] = list
         result[#result + 1] = text
         taken = taken + 1
+        left[queue] = left[queue] - 1
         bytes = bytes + #text
-        if recorded then
-          local field = ARGV[4] .. string.format('%d', number)
+        if recorded[queue] then
+          local field = ARGV[4] .. ':' .. string.format('%d', number)
           number = number + 1
           scores[#scores + 1] = now
           scores[#scores + 1] = field
           values[#values + 1] = field
           values[#values + 1] = '[' .. text .. tail
         end
-        undo[#undo + 1] = {KEYS[2 + list], text}
+        undo[#undo + 1] = {KEYS[4 + list], text}
       end
     end
   end
@@ -107,20 +121,26 @@ end
 if want > 0 then
   for list = 1, lists do
     for _, key in ipairs(next_inbox[list] or {}) do take(key, list) end
-    take(KEYS[2 + list], list)
+    take(KEYS[4 + list], list)
   end
 end
 
 -- An inbox is filled at its head, so its head is the youngest: the oldest goes back last and is served first.
 for _, inbox in ipairs(inboxes) do
-  local text = redis.call('LPOP', inbox[1])
-  while text do
-    redis.call('RPUSH', inbox[2], text)
-    text = redis.call('LPOP', inbox[1])
+  local text = redis.pcall('LPOP', inbox[1])
+  while type(text) == 'string' do
+    if is_refused(redis.pcall('RPUSH', inbox[2], text)) then
+      redis.call('LPUSH', inbox[1], text)
+      break
+    end
+    text = redis.pcall('LPOP', inbox[1])
   end
 end
 
 if #values > 0 then
+  -- Up to here whoever finds the consumer dead has to look for its messages.
+  local known = redis.call('HGET', KEYS[4], 'next')
+  if not known or tonumber(known) < number then redis.call('HSET', KEYS[4], 'next', string.format('%d', number)) end
   local refused = redis.pcall('HSET', KEYS[1], unpack(values))
   if type(refused) ~= 'table' then
     refused = redis.pcall('ZADD', KEYS[2], unpack(scores))

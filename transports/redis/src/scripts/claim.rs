@@ -26,10 +26,23 @@ pub(crate) struct Claim<'a> {
     pub(crate) max_bytes: usize,
     /// The largest envelope.
     pub(crate) max_message_size: usize,
+    /// The queues of the lists.
+    pub(crate) queues: &'a [ClaimQueue<'a>],
     /// The lists, in the order in which they are served.
     pub(crate) lists: &'a [ClaimList<'a>],
     /// Inboxes of those lists.
     pub(crate) inboxes: &'a [ClaimInbox<'a>],
+}
+
+/// A queue to take messages off.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ClaimQueue<'a> {
+    /// Its name in JSON, quotes included: see [`queue_json`](Claim::queue_json).
+    pub(crate) json: &'a str,
+    /// Whether its messages count as acknowledged when they are taken.
+    pub(crate) no_ack: bool,
+    /// How many at most.
+    pub(crate) limit: usize,
 }
 
 /// A list to take messages off.
@@ -37,10 +50,8 @@ pub(crate) struct Claim<'a> {
 pub(crate) struct ClaimList<'a> {
     /// Its key.
     pub(crate) key: &'a str,
-    /// The name of its queue in JSON, quotes included: see [`queue_json`](Claim::queue_json).
-    pub(crate) queue_json: &'a str,
-    /// Whether its messages count as acknowledged when they are taken.
-    pub(crate) no_ack: bool,
+    /// The index of its queue.
+    pub(crate) queue: usize,
 }
 
 /// An inbox into which a waiter moved elements of a list.
@@ -72,15 +83,16 @@ pub(crate) enum Claimed {
 }
 
 impl Claim<'_> {
-    /// Returns the name of a queue the way [`ClaimList`] and [`Record`](super::Record) want it.
+    /// Returns the name of a queue the way [`ClaimQueue`] and [`Record`](super::Record) want it.
     pub(crate) fn queue_json(queue: &str) -> Result<String> {
         kombu_core::serialization::json::to_string(queue)
     }
 
     /// Returns the command.
     pub(crate) fn command(&self) -> Cmd {
-        let mut command = script("claim").evalsha(2 + self.lists.len() + self.inboxes.len());
+        let mut command = script("claim").evalsha(4 + self.lists.len() + self.inboxes.len());
         command.arg(self.keys.unacked()).arg(self.keys.unacked_index());
+        command.arg(self.keys.consumers()).arg(self.keys.consumer(self.consumer));
         for list in self.lists {
             command.arg(list.key);
         }
@@ -88,10 +100,14 @@ impl Claim<'_> {
             command.arg(inbox.key);
         }
         command.arg(self.count).arg(self.max_bytes).arg(self.max_message_size);
-        command.arg(format!("{}:", self.consumer)).arg(self.first_number);
-        command.arg(self.keys.malformed_prefix()).arg(self.lists.len());
+        command.arg(self.consumer).arg(self.first_number);
+        command.arg(self.keys.malformed_prefix()).arg(self.lists.len()).arg(self.queues.len());
+        for queue in self.queues {
+            let kind = if queue.no_ack { 'n' } else { 'a' };
+            command.arg(format!("{kind}{}", queue.limit.min(MAX_COUNT))).arg(queue.json);
+        }
         for list in self.lists {
-            command.arg(format!("{}{}", if list.no_ack { 'n' } else { 'a' }, list.queue_json));
+            command.arg(list.queue + 1);
         }
         for inbox in self.inboxes {
             command.arg(inbox.list + 1);
@@ -126,3 +142,6 @@ impl Claim<'_> {
         Ok(claimed)
     }
 }
+
+/// No claim takes more.
+const MAX_COUNT: usize = 1000;

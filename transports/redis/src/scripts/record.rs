@@ -12,8 +12,10 @@ use crate::keys::Keys;
 pub(crate) struct Record<'a> {
     /// The names of the shared keys.
     pub(crate) keys: &'a Keys,
-    /// The tag, `<consumer>:<number>`.
-    pub(crate) tag: &'a str,
+    /// Who takes it; its tag is `<consumer>:<number>`.
+    pub(crate) consumer: &'a str,
+    /// The number in its tag.
+    pub(crate) number: u64,
     /// The queue it came from.
     pub(crate) queue: &'a str,
     /// The name of the queue in JSON: see [`Claim::queue_json`](super::Claim::queue_json).
@@ -36,9 +38,10 @@ pub(crate) enum Recorded {
 impl Record<'_> {
     /// Returns the command.
     pub(crate) fn command(&self) -> Cmd {
-        let mut command = script("record").evalsha(3);
+        let mut command = script("record").evalsha(5);
         command.arg(self.keys.unacked()).arg(self.keys.unacked_index()).arg(self.keys.malformed(self.queue));
-        command.arg(self.tag).arg(self.queue_json).arg(self.max_message_size).arg(self.text);
+        command.arg(self.keys.consumers()).arg(self.keys.consumer(self.consumer));
+        command.arg(self.consumer).arg(self.number).arg(self.queue_json).arg(self.max_message_size).arg(self.text);
         command
     }
 

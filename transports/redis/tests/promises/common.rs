@@ -211,6 +211,18 @@ fn bind(queue: &str, exchange: &str, key: &str) -> QueueBind {
     QueueBind { queue: queue.into(), exchange: exchange.into(), routing_key: key.into(), arguments: FieldTable::new() }
 }
 
+/// Says whether something waits for messages.
+pub(crate) fn is_waiting(server: &RedisServer) -> bool {
+    let clients = server.command(&["CLIENT", "LIST"]);
+    clients.text().lines().any(|line| line.contains(" flags=b "))
+}
+
+/// Returns the names of all keys but those that say who consumes.
+pub(crate) fn keys(server: &RedisServer) -> Vec<String> {
+    let says_who = |key: &String| key.starts_with("_kombu.rs.consumer") || key == "_kombu.rs.dead";
+    server.keys().into_iter().filter(|key| !says_who(key)).collect()
+}
+
 /// Makes a message.
 pub(crate) fn envelope(exchange: &str, key: &str, body: impl AsRef<[u8]>) -> Arc<Envelope> {
     prioritised(exchange, key, body, None)

@@ -7,7 +7,7 @@ use kombu_core::delivery::{Delivery, DeliverySink};
 use kombu_core::method::BasicConsume;
 use kombu_core::{Error, ShortStr};
 
-use crate::common::{Rig, TestChannel, bodies};
+use crate::common::{Rig, TestChannel, bodies, is_waiting};
 
 /// Notes the bodies of all its consumers in the order they come.
 #[derive(Default)]
@@ -33,10 +33,6 @@ fn consume(channel: &TestChannel, queue: &'static str, sink: &Arc<Order>) -> Sho
 fn text(server: &RedisServer, channel: &TestChannel, body: &str) -> String {
     channel.publish("", "template", body);
     server.command(&["RPOP", "template"]).text().to_owned()
-}
-
-fn is_waiting(server: &RedisServer) -> bool {
-    server.command(&["CLIENT", "LIST"]).text().lines().any(|line| line.contains("cmd=brpop"))
 }
 
 #[test]

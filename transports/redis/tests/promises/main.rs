@@ -12,6 +12,7 @@ mod fairness;
 mod fanout;
 mod fanout_stored;
 mod idle;
+mod leases;
 mod malformed;
 mod mandatory;
 mod prefetch_window;

@@ -1,6 +1,6 @@
 //! What is published arrives: by every kind of exchange, in order, once.
 
-use crate::common::{Rig, block_on, bodies, envelope};
+use crate::common::{Rig, block_on, bodies, envelope, keys};
 use kombu_brokers::{PATIENCE, RedisServer, eventually};
 use kombu_core::method::{BasicConsume, BasicPublish, QueueDelete};
 use kombu_core::{Confirmation, DeliveryTag, ErrorKind, ExchangeKind, Outcome};
@@ -133,7 +133,7 @@ fn a_consumer_without_acknowledgement_leaves_nothing_behind() {
     }
     let deliveries = inbox.take(50);
     assert_eq!(bodies(&deliveries), (0..50).map(|number| number.to_string()).collect::<Vec<_>>());
-    assert!(eventually(PATIENCE, || server.keys().is_empty()), "{:?}", server.keys());
+    assert!(eventually(PATIENCE, || keys(&server).is_empty()), "{:?}", keys(&server));
     let error = channel.ack(deliveries[0].tag).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::PreconditionFailed);
 }
@@ -177,7 +177,7 @@ fn a_deleted_queue_ends_its_consumers_and_bindings() {
     let method = QueueDelete { queue: "q".into(), ..QueueDelete::default() };
     channel.call(|channel| async move { channel.queue_delete(method).await }).unwrap();
     assert_eq!(inbox.cancelled().kind(), ErrorKind::NotFound);
-    assert!(eventually(PATIENCE, || server.keys().is_empty()), "{:?}", server.keys());
+    assert!(eventually(PATIENCE, || keys(&server).is_empty()), "{:?}", keys(&server));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use kombu_brokers::{Direction, FaultProxy, PATIENCE, RedisServer, eventually};
 use kombu_core::ExchangeKind;
 
-use crate::common::{Inbox, Rig, TestChannel, block_on, bodies};
+use crate::common::{Inbox, Rig, TestChannel, block_on, bodies, is_waiting};
 
 /// Consumes until every body of `0..count` was seen; returns how often each came unmarked.
 fn drain(channel: &TestChannel, inbox: &Inbox, count: usize) -> BTreeMap<String, u32> {
@@ -88,10 +88,7 @@ fn an_idle_consumer_resumes_after_its_waiter_was_killed() {
     let channel = rig.channel();
     let inbox = channel.consume("q");
     for number in 0..5 {
-        assert!(eventually(PATIENCE, || {
-            let clients = server.command(&["CLIENT", "LIST"]);
-            clients.text().lines().any(|line| line.contains("cmd=brpop"))
-        }));
+        assert!(eventually(PATIENCE, || is_waiting(&server)));
         kill_clients(&server, "normal");
         channel.publish("", "q", number.to_string());
         channel.ack(inbox.take(1)[0].tag).unwrap();
@@ -181,13 +178,13 @@ fn the_server_is_told_to_end_the_connection_before() {
     let rig = Rig::at(&server.url_at(proxy.addr()));
     let channel = rig.channel();
     let _inbox = channel.consume("q");
-    let waits = || server.command(&["CLIENT", "LIST"]).text().lines().any(|line| line.contains("cmd=brpop"));
+    let waits = || is_waiting(&server);
     assert!(eventually(PATIENCE, waits));
     proxy.cut();
     // MONITOR is silent about this command.
     let killed = || {
         let stats = server.command(&["INFO", "commandstats"]);
-        stats.text().lines().any(|line| line.starts_with("cmdstat_client|kill:calls=2"))
+        stats.text().lines().any(|line| line.starts_with("cmdstat_client|kill:calls=3"))
     };
     assert!(eventually(PATIENCE, killed), "{}", server.command(&["INFO", "commandstats"]).text());
     assert!(eventually(PATIENCE, waits));

@@ -141,7 +141,7 @@ fn a_master_that_becomes_a_replica_is_left() {
     assert!(eventually(PATIENCE, || says(&watched.servers[1], &["INFO", "replication"], "role:master")));
     channel.publish("", "q", "after");
     assert!(eventually(PATIENCE, || inbox.len() > 0));
-    assert!(eventually(PATIENCE, || says(&watched.servers[1], &["CLIENT", "LIST"], "cmd=brpop")));
+    assert!(eventually(PATIENCE, || says(&watched.servers[1], &["CLIENT", "LIST"], " flags=b ")));
 }
 
 #[test]

@@ -170,7 +170,7 @@ fn scripts_the_server_has_lost_are_loaded_again() {
     channel.bind("q", "e", "k");
     let mut monitor = server.monitor();
     let inbox = channel.consume("q");
-    assert!(eventually(PATIENCE, || monitor.take().iter().any(|command| command.name() == "BRPOP")));
+    assert!(eventually(PATIENCE, || monitor.take().iter().any(|command| command.name() == "BLMOVE")));
     server.command(&["SCRIPT", "FLUSH"]);
     leave_overdue(&server, "dead:1", "q");
     assert_eq!(bodies(&inbox.take(1)), ["x"]);

@@ -12,8 +12,8 @@ use crate::envelope::{Limits, Unacked};
 use crate::malformed;
 use crate::options::RedisOptions;
 use crate::scripts::{
-    Ack, BindExpiring, Claim, ClaimInbox, ClaimList, Claimed, Copy, GivenBack, Record, Recorded, Requeue, Requeued,
-    SetAside, SweepBindings, Unlock,
+    Ack, BindExpiring, Bury, Claim, ClaimInbox, ClaimList, ClaimQueue, Claimed, Copy, Ending, GivenBack, NoteInboxes,
+    Reap, Record, Recorded, Renew, Renewed, Requeue, Requeued, SetAside, SweepBindings, Unlock,
 };
 
 const ENV: &str =
@@ -24,13 +24,10 @@ fn numbered(number: u32) -> String {
 }
 
 /// Claims from lists without inboxes, for consumer `me`, and returns what came as (list, text).
-fn claim(
-    server: &mut Server,
-    count: usize,
-    lists: &[ClaimList<'_>],
-    inboxes: &[ClaimInbox<'_>],
-) -> Vec<(usize, String)> {
+fn claim(server: &mut Server, count: usize, lists: &[List<'_>], inboxes: &[ClaimInbox<'_>]) -> Vec<(usize, String)> {
     let keys = server.keys.clone();
+    register(server, "me");
+    let (queues, lists) = taken_apart(lists);
     let claim = Claim {
         keys: &keys,
         consumer: "me",
@@ -38,7 +35,8 @@ fn claim(
         count,
         max_bytes: 1 << 20,
         max_message_size: 1000,
-        lists,
+        queues: &queues,
+        lists: &lists,
         inboxes,
     };
     let answer: Value = server.run(&claim.command());
@@ -49,8 +47,39 @@ fn claim(
     messages.collect()
 }
 
-fn list<'a>(key: &'a str, queue_json: &'a str) -> ClaimList<'a> {
-    ClaimList { key, queue_json, no_ack: false }
+/// A list and its queue, of which there is a limit.
+#[derive(Clone, Copy)]
+struct List<'a> {
+    key: &'a str,
+    queue_json: &'a str,
+    no_ack: bool,
+    limit: usize,
+}
+
+fn list<'a>(key: &'a str, queue_json: &'a str) -> List<'a> {
+    List { key, queue_json, no_ack: false, limit: 1000 }
+}
+
+fn taken_apart<'a>(lists: &[List<'a>]) -> (Vec<ClaimQueue<'a>>, Vec<ClaimList<'a>>) {
+    let mut queues: Vec<ClaimQueue<'a>> = Vec::new();
+    let lists = lists.iter().map(|list| {
+        let known = queues.iter().position(|queue| queue.json == list.queue_json && queue.no_ack == list.no_ack);
+        let queue = known.unwrap_or_else(|| {
+            queues.push(ClaimQueue { json: list.queue_json, no_ack: list.no_ack, limit: list.limit });
+            queues.len() - 1
+        });
+        ClaimList { key: list.key, queue }
+    });
+    let lists = lists.collect();
+    (queues, lists)
+}
+
+/// Registers a consumer for an hour.
+fn register(server: &mut Server, consumer: &str) {
+    let keys = server.keys.clone();
+    let renew = Renew { keys: &keys, consumer, lease: 3_600_000, is_new: true, held: "", from: 1, refreshed: &[] };
+    let answer: Value = server.run(&renew.command());
+    assert!(matches!(Renew::read(&answer).unwrap(), Renewed::Alive { .. }));
 }
 
 #[test]
@@ -97,7 +126,7 @@ fn without_acknowledgement_nothing_is_recorded() {
     let mut server = Server::start();
     server.push("a", &[ENV, ENV]);
     server.push("b", &[ENV]);
-    let lists = [ClaimList { key: "a", queue_json: "\"a\"", no_ack: true }, list("b", "\"b\"")];
+    let lists = [List { key: "a", queue_json: "\"a\"", no_ack: true, limit: 1000 }, list("b", "\"b\"")];
     assert_eq!(claim(&mut server, 10, &lists, &[]).len(), 3);
     assert_eq!(server.tags(), ["me:1"]);
     let value: String = server.command(&["HGET", "unacked", "me:1"]);
@@ -146,6 +175,8 @@ fn what_is_no_object_is_set_aside_in_the_same_step() {
     }
     let json = Claim::queue_json("q\u{e9}").unwrap();
     let lists = [list("p:q\u{e9}", &json)];
+    register(&mut server, "me");
+    let (queues, parts) = taken_apart(&lists);
     let claim = Claim {
         keys: &keys,
         consumer: "me",
@@ -153,7 +184,8 @@ fn what_is_no_object_is_set_aside_in_the_same_step() {
         count: 2,
         max_bytes: 1 << 20,
         max_message_size: 1000,
-        lists: &lists,
+        queues: &queues,
+        lists: &parts,
         inboxes: &[],
     };
     let claimed = Claim::read(server.run(&claim.command())).unwrap();
@@ -204,6 +236,8 @@ fn a_list_of_nothing_but_rubbish_ends_a_claim_in_time() {
     let _: i64 = server.run(redis::cmd("LPUSH").arg("q").arg(vec!["rubbish"; 1000]));
     let keys = server.keys.clone();
     let lists = [list("q", "\"q\"")];
+    register(&mut server, "me");
+    let (queues, parts) = taken_apart(&lists);
     let claim = Claim {
         keys: &keys,
         consumer: "me",
@@ -211,7 +245,8 @@ fn a_list_of_nothing_but_rubbish_ends_a_claim_in_time() {
         count: 10,
         max_bytes: 1000,
         max_message_size: 1000,
-        lists: &lists,
+        queues: &queues,
+        lists: &parts,
         inboxes: &[],
     };
     let claimed = Claim::read(server.run(&claim.command())).unwrap();
@@ -225,6 +260,8 @@ fn a_claim_stops_at_its_bytes() {
     let _: i64 = server.run(redis::cmd("LPUSH").arg("q").arg(vec![text; 100]));
     let keys = server.keys.clone();
     let lists = [list("q", "\"q\"")];
+    register(&mut server, "me");
+    let (queues, parts) = taken_apart(&lists);
     let claim = Claim {
         keys: &keys,
         consumer: "me",
@@ -232,7 +269,8 @@ fn a_claim_stops_at_its_bytes() {
         count: 100,
         max_bytes: 5000,
         max_message_size: 1000,
-        lists: &lists,
+        queues: &queues,
+        lists: &parts,
         inboxes: &[],
     };
     let claimed = Claim::read(server.run(&claim.command())).unwrap();
@@ -247,6 +285,8 @@ fn nothing_is_lost_when_the_record_cannot_be_kept() {
         let _: String = server.command(&["SET", key, value]);
         let keys = server.keys.clone();
         let lists = [list("q", "\"q\"")];
+        register(&mut server, "me");
+        let (queues, parts) = taken_apart(&lists);
         let claim = Claim {
             keys: &keys,
             consumer: "me",
@@ -254,7 +294,8 @@ fn nothing_is_lost_when_the_record_cannot_be_kept() {
             count: 9,
             max_bytes: 5000,
             max_message_size: 1000,
-            lists: &lists,
+            queues: &queues,
+            lists: &parts,
             inboxes: &[],
         };
         let error = server.try_run(&claim.command()).unwrap_err();
@@ -282,6 +323,8 @@ fn a_list_that_is_refused_takes_nothing_from_the_others() {
     assert_eq!(server.list("b"), ["rubbish".to_owned(), numbered(3), "more rubbish".to_owned()]);
 
     // When there is nothing else to say, the error is said.
+    register(&mut server, "me");
+    let (queues, parts) = taken_apart(&lists);
     let claim = Claim {
         keys: &keys,
         consumer: "me",
@@ -289,7 +332,8 @@ fn a_list_that_is_refused_takes_nothing_from_the_others() {
         count: 9,
         max_bytes: 5000,
         max_message_size: 1000,
-        lists: &lists,
+        queues: &queues,
+        lists: &parts,
         inboxes: &[],
     };
     let error = server.try_run(&claim.command()).unwrap_err().to_string();
@@ -301,9 +345,11 @@ fn a_list_that_is_refused_takes_nothing_from_the_others() {
 fn a_popped_message_is_recorded() {
     let mut server = Server::start();
     let keys = server.keys.clone();
+    register(&mut server, "me");
     let record = |text: &'static str| Record {
         keys: &keys,
-        tag: "me:1",
+        consumer: "me",
+        number: 1,
         queue: "q",
         queue_json: "\"q\"",
         max_message_size: 200,
@@ -431,6 +477,8 @@ fn consuming_and_settling_work_when_memory_is_full() {
     server.fill_memory();
     let lists = [list("q", "\"q\"")];
     let inboxes = [ClaimInbox { key: "in", list: 0 }];
+    register(&mut server, "me");
+    let (queues, parts) = taken_apart(&lists);
     let claim = |count, first_number| {
         Claim {
             keys: &keys,
@@ -439,7 +487,8 @@ fn consuming_and_settling_work_when_memory_is_full() {
             count,
             max_bytes: 5000,
             max_message_size: 1000,
-            lists: &lists,
+            queues: &queues,
+            lists: &parts,
             inboxes: &inboxes,
         }
         .command()
@@ -448,7 +497,8 @@ fn consuming_and_settling_work_when_memory_is_full() {
     assert_eq!(Claim::read(server.run(&claim(4, 1))).unwrap().len(), 5);
     let record = Record {
         keys: &keys,
-        tag: "me:5",
+        consumer: "me",
+        number: 5,
         queue: "q",
         queue_json: "\"q\"",
         max_message_size: 1000,
@@ -509,4 +559,96 @@ fn a_lock_is_released_by_its_holder_only() {
     assert_eq!(server.run::<i64>(&mine.command()), 1);
     assert_eq!(server.run::<i64>(&mine.renew(expire)), 0);
     assert_eq!(server.run::<Option<String>>(&other.lock(expire)).as_deref(), Some("OK"));
+}
+
+#[test]
+fn a_queue_gives_no_more_than_its_consumers_have_room_for() {
+    let mut server = Server::start();
+    for number in 0..10 {
+        server.push("a", &[&numbered(number)]);
+        server.push("b", &[&numbered(100 + number)]);
+    }
+    server.push("a|3", &[&numbered(50)]);
+    let limited = |key, queue_json, limit| List { key, queue_json, no_ack: false, limit };
+    let lists = [limited("a", "\"a\"", 2), limited("b", "\"b\"", 3), limited("a|3", "\"a\"", 2)];
+    let got = claim(&mut server, 100, &lists, &[]);
+    let expected = [(0, 0), (0, 1), (1, 100), (1, 101), (1, 102)];
+    assert_eq!(got, expected.map(|(list, number)| (list, numbered(number))));
+}
+
+#[test]
+fn whoever_is_not_registered_takes_nothing() {
+    let mut server = Server::start();
+    server.push("q", &[ENV]);
+    let keys = server.keys.clone();
+    let lists = [list("q", "\"q\"")];
+    let (queues, parts) = taken_apart(&lists);
+    let claim = Claim {
+        keys: &keys,
+        consumer: "stranger",
+        first_number: 1,
+        count: 9,
+        max_bytes: 5000,
+        max_message_size: 1000,
+        queues: &queues,
+        lists: &parts,
+        inboxes: &[],
+    };
+    let error = server.try_run(&claim.command()).unwrap_err();
+    assert_eq!(error.code(), Some("LEASELOST"));
+    let record = Record {
+        keys: &keys,
+        consumer: "stranger",
+        number: 1,
+        queue: "q",
+        queue_json: "\"q\"",
+        max_message_size: 1000,
+        text: ENV.as_bytes(),
+    };
+    assert_eq!(server.try_run(&record.command()).unwrap_err().code(), Some("LEASELOST"));
+    assert_eq!((server.list("q").len(), server.tags().len()), (1, 0));
+}
+
+#[test]
+fn a_dead_consumer_is_found_with_all_it_held_and_never_lives_again() {
+    let mut server = Server::start();
+    let keys = server.keys.clone();
+    for number in 0..5 {
+        server.push("q", &[&numbered(number)]);
+    }
+    let lists = [list("q", "\"q\"")];
+    assert_eq!(claim(&mut server, 3, &lists, &[]).len(), 3);
+    let inboxes = [("in".to_owned(), "q".to_owned())];
+    let note = NoteInboxes { keys: &keys, consumer: "me", inboxes: &inboxes, clients: &[("run".to_owned(), 7)] };
+    assert_eq!(server.run::<i64>(&note.command()), 1);
+    let _: String = server.command(&["LMOVE", "q", "in", "RIGHT", "LEFT"]);
+    let renew = |consumer, lease, held| {
+        Renew { keys: &keys, consumer, lease, is_new: false, held, from: 3, refreshed: &[1, 9] }.command()
+    };
+    // The life sign of another tells when this lease ends.
+    register(&mut server, "other");
+    let answer: Value = server.run(&renew("me", 0, "1-2"));
+    assert!(matches!(Renew::read(&answer).unwrap(), Renewed::Alive { was_over: false, .. }));
+    assert_eq!(server.tags().len(), 3, "what is not held does not become so");
+    std::thread::sleep(Duration::from_millis(5));
+    let answer: Value = server.run(&renew("other", 3_600_000, ""));
+    assert_eq!(Renew::read(&answer).unwrap(), Renewed::Alive { was_over: false, soonest: Some(0), has_dead: false });
+    let reap = Reap { keys: &keys, exclusive: 60_000 }.command();
+    let dead = Reap::read(&server.run::<Value>(&reap)).unwrap().unwrap();
+    assert_eq!((dead.consumer.as_str(), dead.held.as_str(), &dead.range), ("me", "1-2", &(3..4)));
+    assert_eq!((&dead.inboxes[..], &dead.clients[..]), (&inboxes[..], &[("run".to_owned(), 7)][..]));
+    assert_eq!(dead.dead_for, Some(0));
+    // Nobody else looks for a minute, and the dead stays dead.
+    assert_eq!(Reap::read(&server.run::<Value>(&reap)).unwrap(), None);
+    for is_new in [true, false] {
+        let again =
+            Renew { keys: &keys, consumer: "me", lease: 60_000, is_new, held: "", from: 9, refreshed: &[] }.command();
+        assert_eq!(Renew::read(&server.run::<Value>(&again)).unwrap(), Renewed::Dead);
+    }
+    let bury = |ending| Bury { keys: &keys, consumer: "me", inboxes: &inboxes, ending }.command();
+    assert_eq!(server.run::<i64>(&bury(Ending::None)), 1);
+    assert_eq!(server.list("q"), [numbered(3), numbered(4)]);
+    assert_eq!(server.run::<i64>(&bury(Ending::Forget)), 0);
+    assert_eq!(server.command::<i64>(&["EXISTS", &keys.dead(), &keys.consumer("me")]), 0);
+    assert_eq!(server.command::<Vec<String>>(&["ZRANGE", &keys.consumers(), "0", "-1"]), ["other"]);
 }

@@ -65,7 +65,7 @@ impl LinkIo {
                     self.write(link, hub, events);
                 }
                 // Nothing owed that was written: the silence is ours.
-                Role::Command | Role::Waiter if !self.pipeline.is_owed() => self.last_heard = now,
+                Role::Command | Role::Waiter | Role::Lease if !self.pipeline.is_owed() => self.last_heard = now,
                 _ => {
                     let error = lost("the server has been silent for too long");
                     return self.fail(link, hub, error, events);
