@@ -113,7 +113,7 @@ impl<S: QueueStore> Channel for VirtualChannel<S> {
     }
 
     async fn queue_declare(&self, method: QueueDeclare) -> Result<QueueDeclared> {
-        self.call("queue.declare", |state, channel, _| state.queue_declare(channel, method))
+        self.call("queue.declare", |state, channel, after| state.queue_declare(channel, method, after))
     }
 
     async fn queue_bind(&self, method: QueueBind) -> Result<()> {

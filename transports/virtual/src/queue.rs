@@ -114,7 +114,7 @@ impl<Q> Queue<Q> {
             self.bytes = self.count_bytes(store)?;
         }
         self.is_plain = false;
-        self.may_expire = policy.message_ttl.is_some();
+        self.may_expire |= policy.message_ttl.is_some();
         self.policy = Some(policy);
         Ok(())
     }

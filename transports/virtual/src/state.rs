@@ -179,7 +179,10 @@ impl<S: QueueStore> State<S> {
             return Ok(None);
         }
         let stored = self.store.create(name, &crate::definition::QueueDefinition::of_stored())?;
-        Ok(Some(self.add_queue(Queue::new(name.clone(), None, None, stored))))
+        let mut queue = Queue::new(name.clone(), None, None, stored);
+        // What it holds may have a time.
+        (queue.is_plain, queue.may_expire) = (false, true);
+        Ok(Some(self.add_queue(queue)))
     }
 
     /// Finds a queue that must exist and may be used by the connection of `channel`.

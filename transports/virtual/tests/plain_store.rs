@@ -6,11 +6,12 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use kombu_core::method::{BasicConsume, BasicGet, BasicPublish, ExchangeDeclare, QueueBind, QueueDeclare, QueueDelete};
 use kombu_core::{
-    Channel, Confirmation, Delivery, DeliverySink, Envelope, Error, ErrorKind, ExchangeKind, FieldTable, Outcome,
-    Result, Scope, Support, SystemClock, Transport,
+    Channel, Confirmation, Delivery, DeliverySink, Envelope, Error, ErrorKind, ExchangeKind, FieldTable, ManualClock,
+    Outcome, Result, Scope, Support, SystemClock, Transport,
 };
 use kombu_virtual::{BindingDefinition, QueueDefinition, QueueMessage, QueueStore, VirtualBroker, VirtualTransport};
 
@@ -190,6 +191,34 @@ fn what_is_stored_outlives_the_broker() {
     // Its properties were not stored: the first declaration says what they are.
     now(second.queue_declare(QueueDeclare { durable: false, ..queue("q") })).unwrap();
     assert_eq!(now(second.queue_declare(queue("q"))).unwrap_err().kind(), ErrorKind::PreconditionFailed);
+}
+
+#[test]
+fn what_an_earlier_run_left_expires_in_time() {
+    let (disk, clock) = (Arc::default(), ManualClock::new());
+    let second = Duration::from_secs(1);
+    let leave = |broker: Arc<VirtualBroker<DiskStore>>| {
+        let channel = open(&broker);
+        now(channel.queue_declare(queue("dead"))).unwrap();
+        let mut mortal = queue("q");
+        mortal.arguments.insert("x-dead-letter-exchange", "");
+        mortal.arguments.insert("x-dead-letter-routing-key", "dead");
+        now(channel.queue_declare(mortal)).unwrap();
+        channel
+    };
+    let broker = |disk: &Arc<Mutex<Disk>>| VirtualBroker::new(DiskStore(Arc::clone(disk)), Arc::new(clock.clone()));
+    let first = leave(broker(&disk));
+    let mut envelope = Envelope { routing_key: "q".into(), ..Envelope::default() };
+    envelope.properties.set_expiration(second);
+    first.basic_publish(BasicPublish::default(), Arc::new(envelope)).take_now().unwrap().unwrap();
+    let later = broker(&disk);
+    let second_run = leave(Arc::clone(&later));
+    assert!(get(&second_run, "dead").unwrap().is_none());
+    clock.advance(second);
+    // Nobody fetches from the queue: the time alone does it.
+    later.ring();
+    assert_eq!(disk.lock().unwrap().queues["q"].len(), 0);
+    assert!(get(&second_run, "dead").unwrap().is_some());
 }
 
 #[test]

@@ -56,8 +56,11 @@ impl<S: QueueStore> State<S> {
         let next = next_consumer(&mut queue.round, consumers, channels);
         queue.push(store, message).map_err(|error| error.with("queue", &queue.name))?;
         let Some(next) = next else {
-            self.shrink(key, after);
-            self.look_at_head(key, after);
+            // Another message is the first one now, or may be.
+            let is_first = queue.len(store)? == 1 || !queue.levels.is_empty();
+            if self.shrink(key, after) || is_first {
+                self.look_at_head(key, after);
+            }
             return Ok(None);
         };
         // A message for which somebody waits is delivered, even if it expires at once.
@@ -84,25 +87,27 @@ impl<S: QueueStore> State<S> {
         Ok(policy.max_length.is_some_and(|max| len >= max) || policy.max_length_bytes.is_some_and(|max| bytes > max))
     }
 
-    /// Takes the first messages out of a queue that holds more than it may, until it does not.
-    pub(super) fn shrink(&mut self, key: QueueKey, after: &mut Afterwards) {
+    /// Takes the first messages out of a queue that holds more than it may, until it does not; says whether there were any.
+    pub(super) fn shrink(&mut self, key: QueueKey, after: &mut Afterwards) -> bool {
+        let mut any = false;
         loop {
             let State { store, queues, .. } = self;
-            let Some(queue) = queues.get_mut(key) else { return };
-            let Some(policy) = queue.policy.as_deref() else { return };
+            let Some(queue) = queues.get_mut(key) else { return any };
+            let Some(policy) = queue.policy.as_deref() else { return any };
             let (max_length, max_bytes) = (policy.max_length, policy.max_length_bytes);
             if policy.overflow != Overflow::DropHead || (max_length, max_bytes) == (None, None) {
-                return;
+                return any;
             }
             // A store that cannot say what it holds is looked at again with the next message.
-            let Ok(len) = queue.len(store) else { return };
+            let Ok(len) = queue.len(store) else { return any };
             let is_over =
                 max_length.is_some_and(|max| len as u64 > max) || max_bytes.is_some_and(|max| queue.bytes > max);
             if !is_over {
-                return;
+                return any;
             }
-            let Ok(Some(message)) = queue.pop(store) else { return };
+            let Ok(Some(message)) = queue.pop(store) else { return any };
             self.bury(key, message, Reason::Maxlen, after);
+            any = true;
         }
     }
 }

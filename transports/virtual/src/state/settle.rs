@@ -142,7 +142,7 @@ impl<S: QueueStore> State<S> {
                     self.bury(key, message, Reason::DeliveryLimit, after);
                 } else {
                     self.return_to(key, message);
-                    self.shrink(key, after);
+                    _ = self.shrink(key, after);
                 }
             }
             Verdict::SetAside { reason } => {

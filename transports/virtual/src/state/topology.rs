@@ -16,14 +16,19 @@ use crate::refusal;
 use crate::store::QueueStore;
 
 impl<S: QueueStore> State<S> {
-    pub(crate) fn queue_declare(&mut self, channel: ChannelKey, method: QueueDeclare) -> Result<QueueDeclared> {
+    pub(crate) fn queue_declare(
+        &mut self,
+        channel: ChannelKey,
+        method: QueueDeclare,
+        after: &mut Afterwards,
+    ) -> Result<QueueDeclared> {
         let name = method.queue.clone().checked("queue")?;
         if name.is_empty() {
             if method.passive {
                 return Err(refusal::not_found("queue", &name));
             }
             let name = ShortStr::from(format!("amq.gen-{}", uuid::Uuid::new_v4().simple()));
-            return self.make_queue(channel, name, method);
+            return self.make_queue(channel, name, method, after);
         }
         let known = self.find_queue(&name)?;
         if let Some(key) = known {
@@ -32,16 +37,23 @@ impl<S: QueueStore> State<S> {
                 self.redeclare(channel, key, QueueDefinition::from(method))?;
             }
             self.use_queue(key);
+            self.look_at_head(key, after);
             return self.declared(key);
         }
         if method.passive {
             return Err(refusal::not_found("queue", &name));
         }
         check_not_reserved("queue", &name)?;
-        self.make_queue(channel, name, method)
+        self.make_queue(channel, name, method, after)
     }
 
-    fn make_queue(&mut self, channel: ChannelKey, name: ShortStr, method: QueueDeclare) -> Result<QueueDeclared> {
+    fn make_queue(
+        &mut self,
+        channel: ChannelKey,
+        name: ShortStr,
+        method: QueueDeclare,
+        after: &mut Afterwards,
+    ) -> Result<QueueDeclared> {
         let owner = self.channel(channel)?.connection;
         let definition = QueueDefinition::from(method);
         let policy = Policy::of(&name, &definition)?;
@@ -52,6 +64,8 @@ impl<S: QueueStore> State<S> {
         queue.definition = Some(definition);
         let key = self.add_queue(queue);
         self.use_queue(key);
+        // The store may have had messages under that name.
+        self.look_at_head(key, after);
         self.declared(key)
     }
 
