@@ -34,6 +34,7 @@ pub(crate) enum Address {
 /// The settings of a suite.
 #[derive(Clone)]
 pub(crate) struct Ground {
+    pub(crate) name: &'static str,
     pub(crate) entry: TransportEntry,
     pub(crate) address: Address,
     pub(crate) options: FieldTable,

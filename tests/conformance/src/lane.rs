@@ -51,6 +51,18 @@ impl<'b> Lane<'b> {
         Ok(queue)
     }
 
+    /// Declares a queue that counts deliveries: a plain one where plain ones do, else a quorum queue.
+    pub(crate) fn counting_queue(&self, what: &str) -> Verdict<ShortStr> {
+        let plain = self.queue(what)?;
+        self.put(&plain, "does it count?")?;
+        let probe = self.get_soon(&plain)?;
+        self.ack(probe.tag)?;
+        if probe.delivery_count.is_some() {
+            return Ok(plain);
+        }
+        self.queue_with(&format!("{what}-quorum"), FieldTable::from([("x-queue-type", "quorum")]))
+    }
+
     pub(crate) fn declare(&self, method: QueueDeclare) -> Verdict<QueueDeclared> {
         let channel = Arc::clone(&self.channel);
         Ok(self.bench.run("queue.declare", async move { channel.queue_declare(method).await })??)

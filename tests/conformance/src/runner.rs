@@ -44,7 +44,7 @@ pub(crate) fn run(
     work_off(ground, repeated().filter(|check| check.is_alone).collect(), 1, &mut finished);
     let order = |check: &Check| selected.iter().position(|one| one.name == check.name);
     results.sort_by_key(|result| order(result.check));
-    Ok(Report::new(ground.entry.name, url, ground.seed, results))
+    Ok(Report::new(ground.name, url, ground.seed, results))
 }
 
 /// Connects once, so that a missing broker is one error and not one for each check.

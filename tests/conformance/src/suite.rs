@@ -55,6 +55,7 @@ impl Suite {
         let mio = |clock: Arc<dyn Clock>| MioHub::with_clock(clock).map(|hub| Rc::new(hub) as Rc<dyn Hub>);
         Suite {
             ground: Ground {
+                name: entry.name,
                 entry,
                 address: Address::None,
                 options: FieldTable::new(),
@@ -79,6 +80,12 @@ impl Suite {
     /// `UnknownTransport` when there is none, naming those there are.
     pub fn of(scheme: &str) -> Result<Self> {
         registry::find(scheme).map(Suite::new)
+    }
+
+    /// Names the suite in its reports; default the transport's name. For a transport that is run with several sets of options.
+    pub fn named(mut self, name: &'static str) -> Self {
+        self.ground.name = name;
+        self
     }
 
     /// Runs against the broker at `url`.

@@ -66,7 +66,7 @@ fn closed_things_say_closed(bench: &Bench) -> Verdict {
     bench.close(&transport)?;
     everything_is_closed(&sibling, &queue, &exchange).during("a channel of a closed connection")?;
     let opened = bench.channel_on(&transport).map(|_| "a channel");
-    refused("a channel of a closed transport", opened, &[ErrorKind::Closed]).map(drop)
+    refused("a channel of a closed transport", opened, &[ErrorKind::Closed, ErrorKind::InvalidState]).map(drop)
 }
 
 fn everything_is_closed(lane: &Lane<'_>, queue: &ShortStr, exchange: &ShortStr) -> Verdict {

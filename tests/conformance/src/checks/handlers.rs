@@ -86,7 +86,7 @@ fn dropped_message_comes_back(bench: &Bench) -> Verdict {
 
 fn dropped_too_often_is_set_aside(bench: &Bench) -> Verdict {
     let lane = bench.channel()?;
-    let name = lane.queue("q")?;
+    let name = lane.counting_queue("q")?;
     let user = bench.user_with(&bench.url, |builder| builder.delivery_limit(3))?;
     let seen = Log::default();
     let log = seen.clone();
@@ -98,8 +98,8 @@ fn dropped_too_often_is_set_aside(bench: &Bench) -> Verdict {
             drop(message.ack());
         }
     };
-    let consumer =
-        user.answer(user.connection.consumer(Queue::new(&name)).prefetch(1).on_message(handler).consume())?;
+    let consumer = user
+        .answer(user.connection.consumer(Queue::new(&name).no_declare()).prefetch(1).on_message(handler).consume())?;
     user.wait_event("SetAside")?;
     bench.wait_until("the message behind it", || seen.all().iter().any(|body| body == "fine"))?;
     user.answer(consumer.cancel())?;

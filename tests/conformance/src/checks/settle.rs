@@ -53,7 +53,7 @@ pub(super) const CHECKS: &[Check] = &[
         .needs(&[Can("redelivered")]),
     Check::new(Group::Settle, "delivery_count_grows", delivery_count_grows)
         .promise("a delivery says how often the message was given back before")
-        .steps("fetch and requeue 3 times, fetch")
+        .steps("fetch and requeue 3 times, fetch; on a quorum queue where plain ones do not count")
         .reference("0 1 2 3 (quorum queues, `x-delivery-count`)")
         .spec("RabbitMQ, Quorum Queues, poison messages")
         .needs(&[Can("delivery_count")]),
@@ -203,7 +203,7 @@ fn redelivered_says_so(bench: &Bench) -> Verdict {
 
 fn delivery_count_grows(bench: &Bench) -> Verdict {
     let lane = bench.channel()?;
-    let queue = lane.queue("q")?;
+    let queue = lane.counting_queue("q")?;
     lane.put(&queue, "one")?;
     let mut counts = Vec::new();
     for _ in 0..4 {

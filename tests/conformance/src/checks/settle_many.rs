@@ -59,7 +59,10 @@ fn ack_multiple_up_to_tag(bench: &Bench) -> Verdict {
     holding.ack_up_to(held[3].tag)?;
     holding.requeue(held[4].tag).during("one above the tag")?;
     holding.requeue(held[5].tag).during("one above the tag")?;
+    // What was not settled by the acknowledgement would come back now.
+    holding.close()?;
     same("messages above the tag", left(&lane, &queue, 2)?, ["5", "6"])?;
+    let holding = bench.channel()?;
     let again = hold(&holding, &queue, 2)?;
     same("messages held again", again.len(), 2)?;
     holding.ack_up_to(DeliveryTag(0)).during("acknowledge all with tag 0")?;

@@ -4,8 +4,9 @@ use kombu_brokers::{FaultProxy, RedisServer};
 use kombu_conformance::{Broker, Hook, Suite};
 
 /// How long a message of a killed process may stay away: short, so that the check need not wait long.
-const LEASE: &str = "visibility_timeout=3&unacked_restore_interval=1&unacked_restore_throttle=1";
+const LEASE: &str = "visibility_timeout=3&unacked_restore_interval=1&unacked_restore_throttle=1&unacked_mutex_expire=2";
 
+/// redis as it is by default: on Kombu's keys, beside clients that know nothing of ours.
 pub(crate) fn suite() -> kombu_core::Result<Suite> {
     kombu_redis::register();
     let suite = Suite::of("redis")?

@@ -1,0 +1,105 @@
+//! The tester is tested: transports and hubs with one promise broken each are caught by exactly the checks named for them.
+//!
+//! `KOMBU_BROKEN=name` runs one of them alone; `KOMBU_BROKEN_TABLE=1` prints what fails instead of comparing.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod arguments;
+mod channel;
+mod envelope;
+mod fault;
+mod hub;
+mod publishing;
+mod sink;
+mod table;
+mod world;
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::time::Duration;
+
+use kombu_conformance::{Outcome, Report, Suite, checks};
+
+/// The seed of these runs: what is caught must not depend on luck.
+const SEED: u64 = 7;
+
+fn memory() -> Suite {
+    small(Suite::new(kombu_memory::ENTRY).private_url(|label| format!("memory://{label}")))
+}
+
+fn small(suite: Suite) -> Suite {
+    // What hangs is caught by turns of the hub in which nothing happens, not by this.
+    suite.manual_clock().small().jobs(4).patience(Duration::from_millis(700))
+}
+
+fn broken(number: usize) -> Suite {
+    let entry = world::entry(number);
+    small(Suite::new(entry).private_url(move |label| format!("{}://{label}", entry.name)))
+}
+
+fn broken_hub(fault: hub::HubFault) -> Suite {
+    memory().hub(move |clock| hub::BrokenHub::make(fault, clock))
+}
+
+/// Compares what failed with what must fail.
+fn compare(fault: &impl Debug, report: &Report, named: &[&str], problems: &mut Vec<String>) {
+    let failed: BTreeSet<_> = report.failures().into_iter().collect();
+    if std::env::var("KOMBU_BROKEN").is_ok() {
+        println!("{}", report.text(kombu_conformance::Format::Text));
+    }
+    // A check that is skipped, for want of a capability, cannot catch anything.
+    let runs = |name: &&str| {
+        report
+            .results()
+            .iter()
+            .any(|result| result.check().name() == *name && !matches!(result.outcome(), Outcome::Skipped(_)))
+    };
+    let named: BTreeSet<_> = named.iter().copied().filter(runs).collect();
+    if std::env::var("KOMBU_BROKEN_TABLE").is_ok() {
+        println!("TABLE {fault:?} {}", failed.iter().copied().collect::<Vec<_>>().join(" "));
+        return;
+    }
+    for name in named.difference(&failed) {
+        problems.push(format!("{fault:?} is not caught by {name}"));
+    }
+    for name in failed.difference(&named) {
+        let why = report
+            .results()
+            .iter()
+            .find(|result| result.check().name() == *name)
+            .map(|result| result.outcome().clone());
+        problems.push(format!("{fault:?} is caught by {name}, which is not named for it: {why:?}"));
+    }
+}
+
+fn wanted(fault: &impl Debug) -> bool {
+    std::env::var("KOMBU_BROKEN").map_or(true, |only| format!("{fault:?}") == only)
+}
+
+#[test]
+fn each_broken_promise_is_caught_by_the_checks_named_for_it() {
+    let mut problems = Vec::new();
+    for (number, (fault, named)) in table::VARIANTS.iter().enumerate().filter(|(_, (fault, _))| wanted(fault)) {
+        let report = broken(number).check(SEED).unwrap_or_else(|why| panic!("{fault:?}: {why}"));
+        compare(fault, &report, named, &mut problems);
+    }
+    for (fault, named) in table::HUBS.iter().filter(|(fault, _)| wanted(fault)) {
+        let report = broken_hub(*fault).check(SEED).unwrap_or_else(|why| panic!("{fault:?}: {why}"));
+        compare(fault, &report, named, &mut problems);
+    }
+    assert!(problems.is_empty(), "\n{}", problems.join("\n"));
+}
+
+#[test]
+fn every_check_catches_something() {
+    let caught: BTreeSet<&str> = table::VARIANTS
+        .iter()
+        .flat_map(|(_, names)| *names)
+        .chain(table::HUBS.iter().flat_map(|(_, names)| *names))
+        .copied()
+        .collect();
+    let must = |name: &&str| !caught.contains(name) && !table::NEED_A_NETWORK.contains(name);
+    let idle: Vec<_> = checks().iter().map(|check| check.name()).filter(must).collect();
+    assert_eq!(idle, [""; 0], "these checks catch nothing: break what they promise, in `fault.rs` or `hub.rs`");
+    let unknown: Vec<_> = caught.iter().filter(|name| !checks().iter().any(|check| check.name() == **name)).collect();
+    assert_eq!(unknown, [&""; 0], "the table names checks that do not exist");
+}

@@ -1,0 +1,14 @@
+//! amqp keeps every promise it makes, on real RabbitMQ nodes.
+
+#[path = "targets/amqp.rs"]
+mod target;
+
+fn main() -> std::process::ExitCode {
+    match target::suite() {
+        Ok(suite) => suite.main(),
+        Err(error) => {
+            eprintln!("error: {error}");
+            std::process::ExitCode::from(2)
+        }
+    }
+}
