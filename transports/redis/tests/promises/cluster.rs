@@ -3,7 +3,7 @@
 use kombu_brokers::{PATIENCE, RedisCluster, eventually};
 use kombu_core::{Confirmation, ErrorKind, ExchangeKind};
 
-use crate::common::{Rig, block_on, bodies, options};
+use crate::common::{Rig, block_on, bodies, options, replicated};
 
 const PREFIX: &str = "{shop}:";
 
@@ -89,7 +89,7 @@ fn a_replica_takes_over_and_everything_goes_on() {
     channel.publish("", "q", "before");
     let before = inbox.take(1);
     channel.publish("", "waiting", "kept");
-    assert_eq!(cluster.node(owner).command(&["WAIT", "1", "10000"]).int(), 1);
+    replicated(cluster.node(owner), "{shop}:mark");
     cluster.node_mut(owner).kill();
     let sent: Vec<_> = (0..50).map(|number| channel.send("", "q", format!("{number}"))).collect();
     for confirm in sent {

@@ -352,3 +352,11 @@ pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
         std::thread::park_timeout(Duration::from_secs(1));
     }
 }
+
+/// Waits until a replica of `server` has everything that was written there; `key` is written for that.
+#[track_caller]
+pub(crate) fn replicated(server: &RedisServer, key: &str) {
+    // WAIT speaks for the writes of its own connection, and what was written before those.
+    server.command(&["SET", key, "x"]);
+    assert!(server.command(&["WAIT", "1", "10000"]).int() >= 1);
+}

@@ -3,7 +3,7 @@
 use kombu_brokers::{CertificateAuthority, PATIENCE, RedisServer, eventually};
 use kombu_core::{Confirmation, Error, ErrorKind, FieldTable, Value};
 
-use crate::common::{Rig, block_on, bodies, options};
+use crate::common::{Rig, block_on, bodies, options, replicated};
 
 /// A master, its replica, and three sentinels.
 struct Watched {
@@ -63,7 +63,7 @@ fn consumers_and_publishers_move_to_the_new_master_and_confirmed_messages_with_t
     assert_eq!(bodies(&before), ["before"]);
     channel.publish("", "waiting", "kept");
     // What the master confirmed and its replica has is what a failover keeps.
-    assert_eq!(watched.servers[0].command(&["WAIT", "1", "10000"]).int(), 1);
+    replicated(&watched.servers[0], "mark");
     watched.servers[0].kill();
     // Each waits for the new master by itself, none is asked for twice.
     let sent: Vec<_> = (0..50).map(|number| channel.send("", "q", format!("{number}"))).collect();
@@ -150,7 +150,7 @@ fn a_read_only_answer_leads_to_the_new_master() {
     let rig = watched.connect(FieldTable::new()).unwrap();
     let channel = rig.channel();
     channel.publish("", "q", "before");
-    assert_eq!(watched.servers[0].command(&["WAIT", "1", "10000"]).int(), 1);
+    replicated(&watched.servers[0], "mark");
     for sentinel in &watched.sentinels {
         sentinel.command(&["SENTINEL", "REMOVE", NAME]);
     }
