@@ -19,6 +19,7 @@ mod prefetch_window;
 mod priorities;
 mod publish_and_consume;
 mod reconnect;
+mod refused;
 mod requeue_and_restore;
 mod sentinel;
 mod sweep;
