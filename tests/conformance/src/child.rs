@@ -70,9 +70,18 @@ impl Drop for Holder {
     }
 }
 
+/// Says whether this process is a check's child: it must not run a suite of its own.
+pub(crate) fn is_child() -> bool {
+    std::env::var_os(VARIABLE).is_some()
+}
+
 /// In a process that a check started: does the child's part, until its standard input closes, and does not return.
 pub(crate) fn serve(ground: &Ground) {
     let Ok(order) = std::env::var(VARIABLE) else { return };
+    let is_mine = |scheme: &&str| order.starts_with(&format!("{scheme}://"));
+    if !ground.entry.schemes.iter().any(|scheme| is_mine(scheme)) {
+        return;
+    }
     static CHILD: Check = Check::new(Group::Lifecycle, "child", |_| Ok(()));
     let mut lines = order.lines();
     let mut next = || lines.next().unwrap_or_default().to_owned();

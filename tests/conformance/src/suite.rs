@@ -200,12 +200,21 @@ impl Suite {
         }
     }
 
+    /// Does a child's part and does not return, in a process that a check of this suite started from this program: for programs
+    /// that call [`check`](Suite::check) instead of [`main`](Suite::main), before anything else.
+    pub fn serve_child(&self) {
+        child::serve(&self.ground);
+    }
+
     /// Runs every check and returns what came of it.
     ///
     /// # Errors
     ///
     /// Why the suite could not run at all.
     pub fn check(mut self, seed: u64) -> std::result::Result<Report, String> {
+        if child::is_child() {
+            return Err("this process is a check's child: call `serve_child` first".to_owned());
+        }
         self.ground.seed = seed;
         let jobs = self.jobs;
         self.run(&checks::all(), 1, jobs, |_| ())

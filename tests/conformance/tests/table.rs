@@ -43,6 +43,7 @@ fn main() -> ExitCode {
         Ok(suites) => suites,
         Err(error) => return failed(&error.to_string()),
     };
+    suites.iter().for_each(Suite::serve_child);
     let mut reports = Vec::new();
     for suite in suites {
         match suite.check(1) {
