@@ -51,11 +51,11 @@
 
 pub use kombu_core::{
     AcceptList, Binding, BrokerUrl, Capabilities, Clock, Confirmed, Connection, ConnectionBuilder, ConnectionEvent,
-    Consumer, ConsumerBuilder, DeliveryMode, DeliveryTag, Entity, Error, ErrorKind, Exchange, ExchangeKind, FieldTable,
-    HandlerResult, Headers, IntoBody, IntoQueues, Json, Malformed, ManualClock, Message, MessageStream, Msgpack,
-    Outcome, Pending, Priority, PriorityOrder, Producer, Properties, Publish, Qos, Queue, Raw, Recovery, Result,
-    RetryPolicy, Scope, Settling, ShortStr, Support, SystemClock, Text, Value, Yaml, compression, registry,
-    serialization, value,
+    Consumer, ConsumerBuilder, DeliveryMode, DeliveryTag, Entity, Error, ErrorKind, Exchange, ExchangeKind,
+    FailoverStrategy, FieldTable, HandlerResult, Headers, IntoBody, IntoQueues, IoPlacement, Json, Malformed,
+    ManualClock, Message, MessageStream, Msgpack, Outcome, Pending, Priority, PriorityOrder, Producer, Properties,
+    Publish, Qos, Queue, Raw, Recovery, Result, RetryPolicy, Scope, Settling, ShortStr, Support, SystemClock, Text,
+    Value, Yaml, compression, registry, serialization, value,
 };
 pub use kombu_hub::MioHub as Hub;
 

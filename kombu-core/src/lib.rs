@@ -51,7 +51,7 @@ pub use answer::{Confirm, Confirmation, Returned, Settled};
 pub use capability::{Capabilities, Ordering, Priority, PriorityOrder, Requirement, Support};
 pub use channel::{Channel, ChannelEvents, Malformed, Unconfirmed};
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use connection::{Connection, ConnectionBuilder, ConnectionEvent};
+pub use connection::{Connection, ConnectionBuilder, ConnectionEvent, FailoverStrategy, IoPlacement};
 pub use consumer::{Consumer, ConsumerBuilder, HandlerResult, IntoQueues, MessageStream};
 pub use delivery::{ConsumerTag, Delivery, DeliverySink, DeliveryTag, Put};
 pub use entity::{Binding, Entity, Exchange, ExchangeKind, Queue};

@@ -78,11 +78,24 @@ pub(crate) struct HeldChannel {
     channel: Arc<dyn Channel>,
     /// Where to close it; `None` for the connection's own channel, which outlives its messages.
     hub: Option<HubHandle>,
+    /// Lost: the broker has taken back what came from it.
+    is_gone: AtomicBool,
 }
 
 impl HeldChannel {
     pub(crate) fn new(channel: Arc<dyn Channel>, hub: Option<HubHandle>) -> Arc<Self> {
-        Arc::new(HeldChannel { channel, hub })
+        Arc::new(HeldChannel { channel, hub, is_gone: AtomicBool::new(false) })
+    }
+}
+
+impl HeldChannel {
+    pub(crate) fn mark_gone(&self) {
+        self.is_gone.store(true, Ordering::Release);
+    }
+
+    #[inline]
+    pub(crate) fn is_gone(&self) -> bool {
+        self.is_gone.load(Ordering::Acquire)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Connection, Inner};
+use super::{Connection, FailoverStrategy, Inner, IoPlacement};
 use crate::capability::Requirement;
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
@@ -26,6 +26,8 @@ pub(crate) struct ConnectionOptions {
     pub(crate) delivery_limit: u32,
     pub(crate) required: Vec<Requirement>,
     pub(crate) transport: FieldTable,
+    pub(crate) failover: FailoverStrategy,
+    pub(crate) io_placement: IoPlacement,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -49,6 +51,8 @@ impl ConnectionBuilder {
             delivery_limit: 20,
             required: Vec::new(),
             transport: FieldTable::default(),
+            failover: FailoverStrategy::default(),
+            io_placement: IoPlacement::default(),
             clock: Arc::new(SystemClock),
         };
         ConnectionBuilder { url: url.to_owned(), options }
@@ -108,6 +112,24 @@ impl ConnectionBuilder {
     /// Sets one of the transport's own options, such as `visibility_timeout`. Options in the URL's query come first.
     pub fn transport_option(mut self, name: impl Into<ShortStr>, value: impl Into<Value>) -> Self {
         self.options.transport.insert(name.into(), value.into());
+        self
+    }
+
+    /// Adds the URL of another broker to turn to when those before cannot be reached; like one more in a `;`-separated list.
+    pub fn alternate(mut self, url: &str) -> Self {
+        self.url = format!("{};{url}", self.url);
+        self
+    }
+
+    /// Sets in which order several brokers are tried; default in the order of their URLs.
+    pub fn failover_strategy(mut self, strategy: FailoverStrategy) -> Self {
+        self.options.failover = strategy;
+        self
+    }
+
+    /// Sets where the I/O runs when the connection is registered with a hub; default on that hub.
+    pub fn io_placement(mut self, placement: IoPlacement) -> Self {
+        self.options.io_placement = placement;
         self
     }
 

@@ -15,6 +15,8 @@ use super::event::{ConnectionEvent, Events};
 use super::lane::{Lane, Step};
 use super::link::Live;
 use super::topology::Topology;
+use super::unconfirmed::Unanswered;
+use super::{IoPlacement, failover};
 use crate::capability::Capabilities;
 use crate::consumer::ConsumerCore;
 use crate::error::{Error, ErrorKind, Recovery, Result, Scope};
@@ -47,12 +49,15 @@ const LAST_WAIT: Duration = Duration::from_secs(1);
 pub(crate) struct Inner {
     pub(super) entry: TransportEntry,
     pub(super) urls: Vec<BrokerUrl>,
-    /// Which of `urls` is tried or in use.
+    /// The number of the attempt that names which of `urls` is tried or in use.
     pub(super) target: AtomicUsize,
+    /// What the order of a shuffle begins with.
+    seed: u64,
     pub(crate) options: ConnectionOptions,
     pub(crate) events: Events,
     pub(crate) topology: Topology,
     pub(super) lane: Lane,
+    pub(super) unanswered: Unanswered,
     pub(super) live: ArcSwapOption<Live>,
     /// The first `live`, which most connections keep: it is found without counting references.
     pub(super) first_live: OnceLock<Arc<Live>>,
@@ -68,6 +73,8 @@ pub(crate) struct Inner {
     user_hub: OnceLock<HubHandle>,
     /// What closes the connection with the hub it was registered with.
     close_hook: OnceLock<HookId>,
+    /// The hub on the thread made for the I/O of this connection.
+    io_hub: OnceLock<HubHandle>,
     pub(super) consumers: Mutex<Vec<Weak<ConsumerCore>>>,
     this: Weak<Inner>,
 }
@@ -82,10 +89,12 @@ impl Inner {
             entry,
             urls,
             target: AtomicUsize::new(0),
+            seed: failover::seed(),
             options,
             events: Events::default(),
             topology: Topology::default(),
             lane: Lane::default(),
+            unanswered: Unanswered::default(),
             live: ArcSwapOption::empty(),
             first_live: OnceLock::new(),
             was_connected: AtomicBool::new(false),
@@ -96,6 +105,7 @@ impl Inner {
             hub: OnceLock::new(),
             user_hub: OnceLock::new(),
             close_hook: OnceLock::new(),
+            io_hub: OnceLock::new(),
             consumers: Mutex::new(Vec::new()),
             this: this.clone(),
         }))
@@ -103,12 +113,24 @@ impl Inner {
 
     pub(super) fn register_with_event_loop(&self, hub: &dyn Hub) -> Result<()> {
         let handle = hub.handle();
-        if self.hub.set(handle.io()).is_err() {
+        let io = match self.options.io_placement {
+            IoPlacement::SharedHub => handle.io(),
+            IoPlacement::Dedicated if self.hub.get().is_some() => handle.io(),
+            IoPlacement::Dedicated => hub::dedicated_hub("kombu-io")?.io(),
+        };
+        if let Err(io) = self.hub.set(io) {
+            if io.id() != handle.id() {
+                io.stop();
+            }
             return Err(Error::new(
                 ErrorKind::InvalidState,
                 "the connection runs on a hub already; register it before its first operation",
             )
             .during("register_with_event_loop"));
+        }
+        if let Some(own) = self.hub.get().filter(|hub| hub.id() != handle.id()) {
+            // Unset until now, as `hub` was.
+            let _ = self.io_hub.set(own.clone());
         }
         // Unset until now: `user_hub` is set from `hub` alone.
         let _ = self.user_hub.set(handle.user());
@@ -155,7 +177,8 @@ impl Inner {
     }
 
     pub(super) fn url(&self) -> BrokerUrl {
-        self.urls[self.target.load(Ordering::Relaxed) % self.urls.len()].clone()
+        let attempt = self.target.load(Ordering::Relaxed);
+        self.urls[self.options.failover.pick(attempt, self.urls.len(), self.seed)].clone()
     }
 
     pub(super) fn transport_config(&self, url: &BrokerUrl) -> TransportConfig {
@@ -264,7 +287,7 @@ impl Inner {
     }
 
     /// Says whether an operation that failed with `error` is worth another try, and buries the channel if it died.
-    fn may_repeat(&self, live: &Arc<Live>, error: &Error, deadline: Instant) -> bool {
+    pub(crate) fn may_repeat(&self, live: &Arc<Live>, error: &Error, deadline: Instant) -> bool {
         let scope = match error.recovery() {
             Recovery::Reconnect => Scope::Connection,
             Recovery::ReopenChannel => Scope::Channel,
@@ -349,8 +372,10 @@ impl Inner {
             Some(live) => live.shut_down().await,
             None => Ok(()),
         };
-        self.stop_callbacks();
-        if let (Some(hub), Some(hook)) = (self.hub.get(), self.close_hook.get().copied()) {
+        self.fail_unconfirmed(&closed());
+        self.stop_own_hubs();
+        // The hub it was registered with, wherever its I/O runs.
+        if let (Some(hub), Some(hook)) = (self.user_hub.get(), self.close_hook.get().copied()) {
             hub.call_soon(move |hub| {
                 hub.remove_hook(hook);
             });
@@ -371,8 +396,12 @@ impl Inner {
         }
     }
 
-    fn stop_callbacks(&self) {
-        if let Some(user) = self.user_hub.get()
+    /// Ends the threads that are this connection's alone.
+    fn stop_own_hubs(&self) {
+        if let Some(io) = self.io_hub.get() {
+            // Its callbacks run on the application's hub.
+            io.stop();
+        } else if let Some(user) = self.user_hub.get()
             && self.hub.get().is_none_or(|hub| hub.id() != user.id())
         {
             user.stop();
@@ -399,7 +428,7 @@ impl Deref for OpenLane<'_> {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.stop_callbacks();
+        self.stop_own_hubs();
     }
 }
 

@@ -122,7 +122,8 @@ impl Inner {
                 Recovery::RetryAfter(wait) => wait,
                 _ => self.options.retry.delay(round.saturating_sub(1)),
             };
-            let is_hopeless = !helps && self.urls.len() == 1;
+            // A broker that starts again refuses for a while what it will accept.
+            let is_hopeless = !helps && self.urls.len() == 1 && !self.was_connected.load(Ordering::Acquire);
             if is_hopeless || deadline.is_some_and(|deadline| instant_after(hub.now(), wait) >= deadline) {
                 if asked.is_some() {
                     self.recover_consumers();
@@ -140,7 +141,7 @@ impl Inner {
         let hub = self.hub()?.clone();
         let prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner).take();
         let transport = match prepared {
-            Some(transport) if self.target.load(Ordering::Relaxed) == 0 => transport,
+            Some(transport) if self.url() == self.urls[0] => transport,
             _ => (self.entry.make)(self.transport_config(&self.url()))?,
         };
         let (sender, registered) = reply::channel();
@@ -199,8 +200,8 @@ impl Inner {
     }
 
     /// Declares and consumes again, on a new channel, what was declared and consumed on the last. What the broker refuses now is
-    /// told and left out; it must not keep the rest from coming back. Returns the living channel, another one if a refusal ended
-    /// the first.
+    /// told and left out; it must not keep the rest from coming back. Then publishes what got no answer. Returns the living
+    /// channel, another one if a refusal ended the first.
     async fn restore(&self, mut live: Arc<Live>) -> Result<Arc<Live>> {
         let (exchanges, bindings, queues) = self.topology.all();
         for exchange in &exchanges {
@@ -218,14 +219,25 @@ impl Inner {
                 live = self.refused(live, error).await?;
             }
         }
+        for (name, queue) in self.topology.server_named() {
+            match self.declare_queue(&live, &queue).await {
+                Ok(declared) => self.topology.rename(&name, &declared.queue),
+                Err(error) => live = self.refused(live, error).await?,
+            }
+        }
         for consumer in self.living_consumers() {
             if let Err(error) = consumer.start(&live).await {
-                if error.scope() == Scope::Connection {
+                let scope = error.scope();
+                if scope == Scope::Connection {
                     return Err(error);
                 }
                 self.start_failed(consumer, error, 0);
+                if scope == Scope::Channel {
+                    live = self.reopen(live).await?;
+                }
             }
         }
+        self.publish_again(&live)?;
         Ok(live)
     }
 
@@ -235,9 +247,11 @@ impl Inner {
             return Err(error);
         }
         self.emit(ConnectionEvent::DeclareFailed(error));
-        if scope == Scope::Operation {
-            return Ok(live);
-        }
+        if scope == Scope::Operation { Ok(live) } else { self.reopen(live).await }
+    }
+
+    /// Gives the connection of `live` another channel.
+    async fn reopen(&self, live: Arc<Live>) -> Result<Arc<Live>> {
         live.bury(Scope::Channel);
         let channel = live.transport.channel().await?;
         Ok(self.adopt(Arc::clone(&live.transport), channel))
@@ -275,10 +289,15 @@ impl Inner {
             self.declare_exchange(live, binding.exchange()).await?;
         }
         let name = queue.name();
-        let method = queue.to_method();
-        let declared = match live.capabilities().check_queue(&method) {
-            Ok(()) => live.channel.queue_declare(method).await,
-            Err(error) => Err(error.during("queue.declare")),
+        let declared = if self.topology.is_server_named(name) {
+            // The broker chose that name and refuses it from anybody else.
+            Ok(QueueDeclared { queue: self.topology.current_name(name), ..QueueDeclared::default() })
+        } else {
+            let method = queue.to_method();
+            match live.capabilities().check_queue(&method) {
+                Ok(()) => live.channel.queue_declare(method).await,
+                Err(error) => Err(error.during("queue.declare")),
+            }
         };
         let declared = declared.map_err(|error| error.with("queue", name))?;
         for binding in queue.bindings().iter().filter(|binding| !binding.exchange().name().is_empty()) {
@@ -292,7 +311,6 @@ impl Inner {
                 error.during("queue.bind").with("queue", name).with("exchange", binding.exchange().name())
             })?;
         }
-        // A name the broker chose is the broker's to choose again.
         if !name.is_empty() {
             self.topology.note_queue(queue);
         }
@@ -314,10 +332,10 @@ impl Inner {
         }
     }
 
-    /// The connection died under its consumers: looks for the broker until it is found.
-    fn recover(self: &Arc<Self>) {
+    /// The connection died under its consumers, or under publishes that have no answer: looks for the broker until it is found.
+    pub(super) fn recover(self: &Arc<Self>) {
         if self.closing.is_raised()
-            || self.living_consumers().is_empty()
+            || (self.living_consumers().is_empty() && self.unanswered.is_empty())
             || self.is_recovering.swap(true, Ordering::AcqRel)
         {
             return;
@@ -326,9 +344,13 @@ impl Inner {
         self.push(Box::pin(async move {
             let found = inner.ensure_live(None).await;
             inner.is_recovering.store(false, Ordering::Release);
-            if let Err(error) = found
-                && error.kind() != ErrorKind::Closed
-            {
+            // What a publisher handed in too late for the connection it saw.
+            let found = found.and_then(|live| inner.publish_again(&live));
+            if let Err(error) = found {
+                inner.fail_unconfirmed(&error);
+                if error.kind() == ErrorKind::Closed {
+                    return;
+                }
                 for consumer in inner.living_consumers() {
                     consumer.failed(error.duplicate());
                 }

@@ -2,11 +2,14 @@
 
 mod builder;
 mod event;
+mod failover;
 mod inner;
 mod lane;
 mod link;
 mod observer;
+mod placement;
 mod topology;
+mod unconfirmed;
 
 use std::sync::Arc;
 
@@ -25,9 +28,11 @@ use crate::url::BrokerUrl;
 
 pub use builder::ConnectionBuilder;
 pub use event::ConnectionEvent;
+pub use failover::FailoverStrategy;
 pub(crate) use inner::{Inner, Late};
 pub(crate) use link::Live;
 pub(crate) use observer::Observer;
+pub use placement::IoPlacement;
 
 /// A connection to a broker, named by a URL. Cheap to clone; all clones are the same connection.
 ///
@@ -228,22 +233,30 @@ impl Connection {
         let (inner, queue) = (Arc::clone(&self.inner), queue.clone());
         self.inner.operate("queue.declare", move |live| {
             let (inner, live, queue) = (Arc::clone(&inner), Arc::clone(live), queue.clone());
-            Box::pin(async move { inner.declare_queue(&live, &queue).await })
+            Box::pin(async move {
+                let declared = inner.declare_queue(&live, &queue).await?;
+                if queue.name().is_empty() {
+                    inner.topology.note_server_named(&queue, &declared.queue);
+                }
+                Ok(declared)
+            })
         })
     }
 
     pub(crate) fn queue_unbind(&self, method: QueueBind) -> Pending<()> {
         let inner = Arc::clone(&self.inner);
         self.inner.operate("queue.unbind", move |live| {
+            let method = QueueBind { queue: inner.topology.current_name(&method.queue), ..method.clone() };
             inner.topology.forget_binding(&method);
-            let (channel, method) = (Arc::clone(&live.channel), method.clone());
+            let channel = Arc::clone(&live.channel);
             Box::pin(async move { channel.queue_unbind(method).await })
         })
     }
 
     pub(crate) fn queue_purge(&self, queue: ShortStr) -> Pending<u32> {
+        let inner = Arc::clone(&self.inner);
         self.inner.operate("queue.purge", move |live| {
-            let (channel, queue) = (Arc::clone(&live.channel), queue.clone());
+            let (channel, queue) = (Arc::clone(&live.channel), inner.topology.current_name(&queue));
             Box::pin(async move { channel.queue_purge(queue).await })
         })
     }
@@ -251,8 +264,9 @@ impl Connection {
     pub(crate) fn queue_delete(&self, method: QueueDelete) -> Pending<u32> {
         let inner = Arc::clone(&self.inner);
         self.inner.operate("queue.delete", move |live| {
+            let method = QueueDelete { queue: inner.topology.current_name(&method.queue), ..method.clone() };
             inner.topology.forget_queue(&method.queue);
-            let (channel, method) = (Arc::clone(&live.channel), method.clone());
+            let channel = Arc::clone(&live.channel);
             let checked = live.capabilities().check_queue_delete(&method);
             Box::pin(async move {
                 checked.map_err(|error| error.with("queue", &method.queue))?;
@@ -265,7 +279,8 @@ impl Connection {
         let method = BasicGet { queue: queue.name().clone(), no_ack: queue.is_no_ack() };
         let inner = Arc::clone(&self.inner);
         self.inner.operate("basic.get", move |live| {
-            let (inner, channel, method) = (Arc::clone(&inner), Arc::clone(&live.channel), method.clone());
+            let (inner, channel) = (Arc::clone(&inner), Arc::clone(&live.channel));
+            let method = BasicGet { queue: inner.topology.current_name(&method.queue), ..method.clone() };
             Box::pin(async move {
                 let delivery = channel.basic_get(method.clone()).await?;
                 Ok(delivery.map(|delivery| Message::fetched(&inner, channel, method, delivery)))

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use super::event::ConnectionEvent;
 use super::inner::Inner;
 use crate::answer::Returned;
-use crate::channel::{ChannelEvents, Malformed};
+use crate::channel::{ChannelEvents, Malformed, Unconfirmed};
 use crate::error::Error;
 use crate::short_str::ShortStr;
 
@@ -38,6 +38,16 @@ impl ChannelEvents for Observer {
 
     fn returned(&self, returned: Returned) {
         self.tell(ConnectionEvent::Returned(returned));
+    }
+
+    fn unconfirmed(&self, publishes: Vec<Unconfirmed>, error: &Error) {
+        match self.inner.upgrade() {
+            Some(inner) => {
+                inner.keep_unconfirmed(publishes, error);
+                inner.recover();
+            }
+            None => publishes.into_iter().for_each(|publish| publish.fail(error)),
+        }
     }
 
     fn blocked(&self, reason: Option<ShortStr>) {

@@ -15,6 +15,8 @@ struct Declared {
     exchanges: Vec<Exchange>,
     bindings: Vec<ExchangeBind>,
     queues: Vec<Queue>,
+    /// Queues the broker named: as declared, without a name, and the names they had, the last one being theirs now.
+    server_named: Vec<(Queue, Vec<ShortStr>)>,
 }
 
 impl Topology {
@@ -52,6 +54,38 @@ impl Topology {
         }
     }
 
+    /// Notes that the broker named `queue`, declared without a name.
+    pub(crate) fn note_server_named(&self, queue: &Queue, name: &ShortStr) {
+        self.lock().server_named.push((queue.clone(), vec![name.clone()]));
+    }
+
+    /// Returns the queues the broker named, with the name each has.
+    pub(super) fn server_named(&self) -> Vec<(ShortStr, Queue)> {
+        let declared = self.lock();
+        let named = |(queue, names): &(Queue, Vec<ShortStr>)| Some((names.last()?.clone(), queue.clone()));
+        declared.server_named.iter().filter_map(named).collect()
+    }
+
+    /// Notes that the broker named a queue anew.
+    pub(super) fn rename(&self, old: &ShortStr, new: &ShortStr) {
+        let mut declared = self.lock();
+        if let Some((_, names)) = declared.server_named.iter_mut().find(|(_, names)| names.last() == Some(old)) {
+            names.push(new.clone());
+        }
+    }
+
+    /// Says whether `name` is, or was, the broker's choice for a queue declared without one.
+    pub(crate) fn is_server_named(&self, name: &ShortStr) -> bool {
+        self.lock().server_named.iter().any(|(_, names)| names.contains(name))
+    }
+
+    /// Returns the name that the queue once called `name` has now.
+    pub(crate) fn current_name(&self, name: &ShortStr) -> ShortStr {
+        let declared = self.lock();
+        let found = declared.server_named.iter().find(|(_, names)| names.contains(name));
+        found.and_then(|(_, names)| names.last()).unwrap_or(name).clone()
+    }
+
     pub(super) fn forget_exchange(&self, name: &ShortStr) {
         let mut declared = self.lock();
         declared.exchanges.retain(|exchange| exchange.name() != name);
@@ -59,7 +93,9 @@ impl Topology {
     }
 
     pub(super) fn forget_queue(&self, name: &ShortStr) {
-        self.lock().queues.retain(|queue| queue.name() != name);
+        let mut declared = self.lock();
+        declared.queues.retain(|queue| queue.name() != name);
+        declared.server_named.retain(|(_, names)| !names.contains(name));
     }
 
     pub(super) fn forget_binding(&self, method: &QueueBind) {

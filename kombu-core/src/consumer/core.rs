@@ -119,7 +119,13 @@ impl ConsumerCore {
         let channel = HeldChannel::new(live.open_channel().await?, Some(inner.hub()?.clone()));
         let watch = Watch::new(self, live);
         let watching = Arc::clone(&watch);
-        channel.observe(Observer::new(self.inner.clone(), move |inner, error| watching.closed(inner, error)));
+        let held = Arc::downgrade(&channel);
+        channel.observe(Observer::new(self.inner.clone(), move |inner, error| {
+            if let Some(channel) = held.upgrade() {
+                channel.mark_gone();
+            }
+            watching.closed(inner, error);
+        }));
         channel.basic_qos(self.options.qos).await.map_err(of_own_channel)?;
         let mut tags = Vec::with_capacity(self.queues.len());
         for queue in &self.queues {
@@ -158,7 +164,7 @@ impl ConsumerCore {
         let name = if self.options.auto_declare && queue.is_declarable() {
             inner.declare_queue(live, queue).await?.queue
         } else {
-            queue.name().clone()
+            inner.topology.current_name(queue.name())
         };
         let no_ack = self.options.no_ack.unwrap_or(queue.is_no_ack());
         let origin = self.inbox.add_origin(Origin {
@@ -273,6 +279,10 @@ impl ConsumerCore {
             let Some((origin, delivery)) = worker.taken.pop_front() else { return false };
             // Nothing waited from an origin that was forgotten when this was taken.
             let Some(origin) = worker.origins.get(origin) else { continue };
+            if origin.channel.is_gone() {
+                // The broker delivers it again; handled now it would be handled twice.
+                continue;
+            }
             if self.inbox.is_finished() {
                 if self.inbox.gives_back() {
                     origin.give_back(&delivery);

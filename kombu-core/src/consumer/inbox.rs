@@ -117,10 +117,14 @@ impl State {
 
     /// Takes the next message.
     pub(super) fn pop(&mut self) -> Option<Message> {
-        let (origin, delivery) = self.waiting.pop_front()?;
-        // Nothing waits from an origin that is forgotten.
-        let origin = self.origins.get(origin)?;
-        Some(Message::new(delivery, Arc::clone(origin)))
+        loop {
+            let (origin, delivery) = self.waiting.pop_front()?;
+            // Nothing waits from an origin that is forgotten. What came from a channel that is gone is delivered again; handled
+            // now it would be handled twice.
+            if let Some(origin) = self.origins.get(origin).filter(|origin| !origin.channel.is_gone()) {
+                return Some(Message::new(delivery, Arc::clone(origin)));
+            }
+        }
     }
 }
 

@@ -435,11 +435,19 @@ fn send_in_turn(
     let step = inner.in_turn("basic.publish", timeout, Late::Refused, move |deadline| {
         let publish = async move {
             let inner = inner_of_step;
-            let live = inner.ensure_live(Some(deadline)).await?;
-            if let Some(exchange) = exchange.filter(|exchange| declared.lacks(exchange, live.generation)) {
-                inner.declare_exchange(&live, &exchange).await?;
-                declared.note(exchange.name(), live.generation);
-            }
+            let live = loop {
+                let live = inner.ensure_live(Some(deadline)).await?;
+                let Some(exchange) = exchange.as_ref().filter(|exchange| declared.lacks(exchange, live.generation))
+                else {
+                    break live;
+                };
+                match inner.declare_exchange(&live, exchange).await {
+                    Ok(()) => declared.note(exchange.name(), live.generation),
+                    // The broker was lost meanwhile; nothing was published yet.
+                    Err(error) if inner.may_repeat(&live, &error, deadline) => {}
+                    Err(error) => return Err(error),
+                }
+            };
             live.capabilities().check_publish(&method)?;
             let left = deadline.saturating_duration_since(inner.hub()?.now());
             if left.is_zero() {

@@ -150,7 +150,9 @@ impl<'a> RabbitVhost<'a> {
     #[track_caller]
     pub fn close_connections(&self, reason: &str) {
         let reason = reason.escape_default().to_string();
-        self.server.eval(&format!("rabbit_networking:close_connections({}, \"{reason}\")", self.connection_pids()));
+        // One may be gone already: a client with several closes the others when it loses one.
+        let each = format!("(catch rabbit_networking:close_connection(P, \"{reason}\"))");
+        self.server.eval(&format!("[{each} || P <- {}]", self.connection_pids()));
     }
 
     fn resource(&self, queue: &str) -> String {

@@ -80,12 +80,13 @@ impl Publisher {
         let mut entry = Entry::new(method.mandatory, envelope, size, deadline, sender);
         let mut told = Told::default();
         let (waker, spawns) = {
-            let mut state = self.lock();
-            let state = &mut *state;
-            if let Some(error) = &state.ended {
-                let error = error.duplicate().with_outcome(Outcome::NotSent);
-                self.session.backlog.remove(size);
-                return Confirm::ready(Err(error));
+            let mut guard = self.lock();
+            let state = &mut *guard;
+            if let Some(error) = state.ended.as_ref().map(Error::duplicate) {
+                drop(guard);
+                // Whoever publishes did not know yet; it is published on the next connection.
+                self.hand_back(vec![entry], &error);
+                return Confirm::reply(receiver);
             }
             state.last += 1;
             entry.number = state.last;

@@ -1,12 +1,13 @@
 //! One broker connection through lapin.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use async_rs::Runtime;
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::future::{Either, select};
-use kombu_core::hub::HubHandle;
+use kombu_core::hub::{HubHandle, instant_after};
 use kombu_core::{Error, ErrorKind, Recovery, Result, Scope, ShortStr};
 use lapin::tcp::AsyncTcpStream;
 use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo, SASLMechanism};
@@ -55,7 +56,9 @@ pub(crate) async fn connect(
         }
     };
     attempt.succeed();
+    let heartbeat = Duration::from_secs(u64::from(connection.configuration().heartbeat()));
     drop(handle.spawn(listen(connection.events_listener().boxed(), killer.clone(), events)));
+    drop(handle.spawn(watch_hub(handle.clone(), heartbeat, killer.clone())));
     Ok(Arc::new(LapinConnection { connection, killer }))
 }
 
@@ -130,6 +133,33 @@ async fn listen(
             Event::ConnectionUnblocked => events.blocked(None),
             Event::Error(error) => events.failed(error::read(&error)),
             _ => {}
+        }
+    }
+}
+
+/// Warns when the hub's thread was busy for longer than half a heartbeat: no heartbeat is sent meanwhile, and after two of
+/// them the broker gives the connection up.
+async fn watch_hub(handle: HubHandle, heartbeat: Duration, killer: Killer) {
+    let half = heartbeat / 2;
+    if half.is_zero() {
+        return;
+    }
+    loop {
+        let due = instant_after(handle.now(), half);
+        if let Either::Right(_) = select(handle.sleep_until(due), std::pin::pin!(killer.killed())).await {
+            return;
+        }
+        let late = handle.now().saturating_duration_since(due);
+        if late > half {
+            tracing::warn!(
+                ?late,
+                ?heartbeat,
+                "a callback held up the hub's thread for longer than half a heartbeat; after two the broker gives the \
+                 connection up: shorten it, or set IoPlacement::Dedicated"
+            );
+        }
+        if handle.is_closed() {
+            return;
         }
     }
 }

@@ -29,9 +29,11 @@ pub(super) fn read(error: &lapin::Error) -> Error {
 fn refused(code: u16, text: &str) -> Error {
     let (kind, scope, recovery) = match code {
         311 => (ErrorKind::InvalidArgument, Scope::Channel, Recovery::Never),
-        403 => (ErrorKind::AccessRefused, Scope::Channel, Recovery::Never),
         404 => (ErrorKind::NotFound, Scope::Channel, Recovery::Never),
-        405 => (ErrorKind::ResourceLocked, Scope::Channel, Recovery::Never),
+        // Whoever holds it may be our own last connection, which the broker does not know to be lost yet.
+        403 if text.contains("exclusive use") => (ErrorKind::AccessRefused, Scope::Channel, Recovery::Retry),
+        403 => (ErrorKind::AccessRefused, Scope::Channel, Recovery::Never),
+        405 => (ErrorKind::ResourceLocked, Scope::Channel, Recovery::Retry),
         406 => (ErrorKind::PreconditionFailed, Scope::Channel, Recovery::Never),
         320 | 541 => (ErrorKind::ConnectionLost, Scope::Connection, Recovery::Reconnect),
         402 | 530 => (ErrorKind::AccessRefused, Scope::Connection, Recovery::Never),
