@@ -376,7 +376,7 @@ impl Inner {
         self.stop_own_hubs();
         // The hub it was registered with, wherever its I/O runs.
         if let (Some(hub), Some(hook)) = (self.user_hub.get(), self.close_hook.get().copied()) {
-            hub.call_soon(move |hub| {
+            hub.io().call_soon(move |hub| {
                 hub.remove_hook(hook);
             });
         }

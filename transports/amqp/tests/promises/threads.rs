@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::process::Command;
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use kombu_brokers::{PATIENCE, RabbitServer, eventually};
-use kombu_core::{Connection, IoPlacement, Message, Queue};
+use kombu_brokers::{FaultProxy, PATIENCE, RabbitServer, eventually};
+use kombu_core::{Connection, ErrorKind, IoPlacement, Message, Queue};
 use kombu_hub::MioHub;
 
 use crate::common::{Diary, collect, connection, link, wait_for};
@@ -110,4 +110,86 @@ fn a_blocked_callback_costs_a_dedicated_connection_nothing() {
     assert_eq!(lost, 0, "{diary}");
     working.join().unwrap();
     assert!(eventually(PATIENCE, || vhost.messages("q") == 0 && vhost.unacknowledged("q") == 0));
+}
+
+#[test]
+fn no_helper_outlives_its_hub_or_an_attempt_that_is_given_up() {
+    if !alone("no_helper_outlives_its_hub_or_an_attempt_that_is_given_up") {
+        return;
+    }
+    link();
+    let server = RabbitServer::shared();
+    let helpers = || threads().get("lapin-io-loop").copied().unwrap_or(0);
+    for round in 0..3 {
+        let hub = MioHub::new().unwrap();
+        let connection = connection(&server.url());
+        connection.register_with_event_loop(&hub).unwrap();
+        connection.connect().wait().unwrap();
+        assert_eq!(helpers(), 1, "round {round}");
+        drop(hub);
+        wait_for("the helper goes with the hub", || helpers() == 0);
+        drop(connection);
+    }
+    // Somebody listens and says nothing.
+    let proxy = FaultProxy::start(server.addr());
+    proxy.blackhole_both();
+    let url = server.url_at(proxy.addr());
+    let silent = Connection::builder(&url).connect_timeout(Duration::from_millis(200)).build().unwrap();
+    let error = silent.connect().wait().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    wait_for("the helper goes with the attempt", || helpers() == 0);
+    // Nobody listens.
+    proxy.refuse();
+    let nobody = Connection::builder(&url).connect_timeout(Duration::from_millis(200)).build().unwrap();
+    assert!(nobody.connect().wait().is_err());
+    wait_for("the helper goes with the attempt", || helpers() == 0);
+    wait_for("nothing is left at the broker", || server.connections() == 0);
+}
+
+#[test]
+fn a_callback_that_blocks_too_long_is_told_in_the_log() {
+    if !alone("a_callback_that_blocks_too_long_is_told_in_the_log") {
+        return;
+    }
+    link();
+    let log = Log::default();
+    let writing = log.clone();
+    tracing_subscriber::fmt().with_writer(move || writing.clone()).init();
+    let vhost = RabbitServer::shared().vhost();
+    let hub = MioHub::new().unwrap();
+    let connection = connection(&format!("{}?heartbeat=2", vhost.url()));
+    connection.register_with_event_loop(&hub).unwrap();
+    connection.connect().wait().unwrap();
+    hub.call_soon(|_| std::thread::sleep(Duration::from_millis(2500)));
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while !log.text().contains("half a heartbeat") && std::time::Instant::now() < deadline {
+        hub.run_once(Some(Duration::from_millis(50))).unwrap();
+    }
+    assert!(log.text().contains("IoPlacement::Dedicated"), "{}", log.text());
+    connection.close().wait().unwrap();
+}
+
+/// Keeps what is logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.lock()).into_owned()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<u8>> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
