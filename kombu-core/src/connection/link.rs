@@ -82,8 +82,9 @@ impl Inner {
             return Ok(live);
         }
         if let Some(dead) = self.live.swap(None) {
+            let patience = self.hub()?.sleep(self.options.connect_timeout);
             if !dead.transport_is_dead.load(Ordering::Acquire)
-                && let Ok(channel) = dead.transport.channel().await
+                && let First::Left(Ok(channel)) = first(dead.transport.channel(), patience).await
             {
                 return Ok(self.adopt(Arc::clone(&dead.transport), channel));
             }

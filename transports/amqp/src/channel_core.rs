@@ -82,7 +82,7 @@ impl ChannelCore {
         {
             barrier.await;
         }
-        let result = work.await;
+        let result = self.session.answer(work).await;
         result.map_err(|error| {
             let error = error.during(operation);
             match error.scope() {

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
@@ -36,6 +37,8 @@ struct Parts {
     publishers: Vec<Weak<Publisher>>,
     /// Why the connection is lost.
     ended: Option<Error>,
+    /// Who waits for an answer that a lost connection does not give.
+    waiting: Vec<Waker>,
 }
 
 /// One broker connection and who listens to it.
@@ -155,15 +158,36 @@ impl Session {
         self.lock().publishers.iter().filter_map(Weak::upgrade).collect()
     }
 
+    /// Waits for the answer to a request, or for the loss of the connection, which then is the answer: a client whose connection
+    /// is lost may never give one.
+    pub(crate) async fn answer<T>(&self, request: impl Future<Output = Result<T>>) -> Result<T> {
+        let lost = std::future::poll_fn(|cx| {
+            let mut parts = self.lock();
+            if let Some(error) = &parts.ended {
+                return Poll::Ready(error.duplicate());
+            }
+            if !parts.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+                parts.waiting.push(cx.waker().clone());
+            }
+            Poll::Pending
+        });
+        match select(std::pin::pin!(request), lost).await {
+            Either::Left((answer, _)) => answer,
+            Either::Right((error, _)) => Err(error),
+        }
+    }
+
     /// Learns of an error that ended a connection: everything on both ends with it.
     pub(crate) fn failed(&self, error: Error) {
-        {
+        let waiting = {
             let mut parts = self.lock();
             if parts.ended.is_some() {
                 return;
             }
             parts.ended = Some(error.duplicate());
-        }
+            std::mem::take(&mut parts.waiting)
+        };
+        waiting.into_iter().for_each(Waker::wake);
         // Unanswered publishes are handed over before the end is told: they are published again on the next connection.
         self.publishers().iter().for_each(|publisher| publisher.end(&error));
         self.channels().iter().for_each(|channel| channel.died(error.duplicate()));

@@ -78,7 +78,8 @@ impl Transport for AmqpTransport {
 
     async fn channel(&self) -> Result<Arc<dyn Channel>> {
         let session = self.session()?;
-        let client = session.main()?.open_channel().await?;
+        let main = session.main()?;
+        let client = session.answer(main.open_channel()).await?;
         Ok(Arc::new(AmqpChannel::new(ChannelCore::new(session, client))))
     }
 

@@ -47,9 +47,12 @@ impl Publisher {
     async fn open(&self) {
         let opened = async {
             let (client, is_on_main) = self.session.publishing_client().await?;
-            let channel = client.open_channel().await?;
-            channel.confirm_select().await?;
-            Ok::<_, Error>((channel, is_on_main))
+            let opening = async {
+                let channel = client.open_channel().await?;
+                channel.confirm_select().await?;
+                Ok(channel)
+            };
+            Ok::<_, Error>((self.session.answer(opening).await?, is_on_main))
         };
         match opened.await {
             Ok((channel, is_on_main)) => {
@@ -132,10 +135,20 @@ impl Publisher {
             // Only what lands next wakes the pump; the others are looked at when it is their turn.
             let is_next = state.in_flight.is_empty();
             let waker = state.pump.as_ref().filter(|_| is_next).unwrap_or(Waker::noop());
-            if let Poll::Ready(Err(_)) = flight.as_mut().poll(&mut Context::from_waker(waker)) {
-                // It did not leave: the channel is gone, and another is needed.
-                state.channel = None;
-                return false;
+            match flight.as_mut().poll(&mut Context::from_waker(waker)) {
+                Poll::Pending => {}
+                Poll::Ready(Err(_)) => {
+                    // It did not leave: the channel is gone, and another is needed.
+                    state.channel = None;
+                    return false;
+                }
+                // Written and confirmed before this thread got further; it is read with the others.
+                Poll::Ready(Ok(landed)) => {
+                    flight = Box::pin(std::future::ready(Ok(landed)));
+                    if let Some(pump) = &state.pump {
+                        pump.wake_by_ref();
+                    }
+                }
             }
             if let Some(mut entry) = state.waiting.pop_front() {
                 entry.flight = Some(flight);
