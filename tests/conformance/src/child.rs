@@ -79,7 +79,7 @@ pub(crate) fn is_child() -> bool {
 pub(crate) fn serve(ground: &Ground) {
     let Ok(order) = std::env::var(VARIABLE) else { return };
     let is_mine = |scheme: &&str| order.starts_with(&format!("{scheme}://"));
-    if !ground.entry.schemes.iter().any(|scheme| is_mine(scheme)) {
+    if !ground.entry.schemes.iter().any(is_mine) {
         return;
     }
     static CHILD: Check = Check::new(Group::Lifecycle, "child", |_| Ok(()));
