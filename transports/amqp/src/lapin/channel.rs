@@ -1,6 +1,7 @@
 //! One AMQP channel through lapin.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use futures_util::{FutureExt, StreamExt};
@@ -12,9 +13,9 @@ use kombu_core::{ConsumerTag, Delivery, DeliveryTag, Envelope, ExchangeKind, Qos
 use lapin::message::BasicReturnMessage;
 use lapin::options::{
     BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, BasicNackOptions, BasicPublishOptions,
-    BasicQosOptions, BasicRecoverOptions, ConfirmSelectOptions, ExchangeBindOptions, ExchangeDeclareOptions,
-    ExchangeDeleteOptions, ExchangeUnbindOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
-    QueuePurgeOptions,
+    BasicQosOptions, BasicRecoverOptions, ChannelFlowOptions, ConfirmSelectOptions, ExchangeBindOptions,
+    ExchangeDeclareOptions, ExchangeDeleteOptions, ExchangeUnbindOptions, QueueBindOptions, QueueDeclareOptions,
+    QueueDeleteOptions, QueuePurgeOptions,
 };
 
 use super::table::short;
@@ -22,18 +23,22 @@ use super::{error, properties, table};
 use crate::client::{ClientChannel, Flight, Incoming, Landed};
 
 /// A channel of a lapin connection.
-pub(super) struct LapinChannel(Arc<lapin::Channel>);
+pub(super) struct LapinChannel {
+    channel: Arc<lapin::Channel>,
+    /// Something was settled, which the broker may refuse without having been asked anything.
+    has_settled: AtomicBool,
+}
 
 impl LapinChannel {
     pub(super) fn new(channel: lapin::Channel) -> Self {
-        LapinChannel(Arc::new(channel))
+        LapinChannel { channel: Arc::new(channel), has_settled: AtomicBool::new(false) }
     }
 }
 
 #[async_trait]
 impl ClientChannel for LapinChannel {
     fn is_open(&self) -> bool {
-        self.0.status().connected()
+        self.channel.status().connected()
     }
 
     async fn exchange_declare(&self, method: ExchangeDeclare) -> Result<()> {
@@ -46,17 +51,18 @@ impl ClientChannel for LapinChannel {
         };
         let name = short(&method.exchange, "the exchange's name")?;
         short(method.kind.as_str(), "the exchange's type")?;
-        let declared = self.0.exchange_declare(name, kind(&method.kind), options, table::write(&method.arguments)?);
+        let declared =
+            self.channel.exchange_declare(name, kind(&method.kind), options, table::write(&method.arguments)?);
         answered(declared.await)
     }
 
     async fn exchange_delete(&self, method: ExchangeDelete) -> Result<()> {
         let options = ExchangeDeleteOptions { if_unused: method.if_unused, nowait: false };
-        answered(self.0.exchange_delete(short(&method.exchange, "the exchange's name")?, options).await)
+        answered(self.channel.exchange_delete(short(&method.exchange, "the exchange's name")?, options).await)
     }
 
     async fn exchange_bind(&self, method: ExchangeBind) -> Result<()> {
-        let bound = self.0.exchange_bind(
+        let bound = self.channel.exchange_bind(
             short(&method.destination, "the destination's name")?,
             short(&method.source, "the source's name")?,
             short(&method.routing_key, "the binding key")?,
@@ -67,7 +73,7 @@ impl ClientChannel for LapinChannel {
     }
 
     async fn exchange_unbind(&self, method: ExchangeBind) -> Result<()> {
-        let unbound = self.0.exchange_unbind(
+        let unbound = self.channel.exchange_unbind(
             short(&method.destination, "the destination's name")?,
             short(&method.source, "the source's name")?,
             short(&method.routing_key, "the binding key")?,
@@ -86,7 +92,7 @@ impl ClientChannel for LapinChannel {
             nowait: false,
         };
         let name = short(&method.queue, "the queue's name")?;
-        let declared = answered(self.0.queue_declare(name, options, table::write(&method.arguments)?).await)?;
+        let declared = answered(self.channel.queue_declare(name, options, table::write(&method.arguments)?).await)?;
         Ok(QueueDeclared {
             queue: ShortStr::from(declared.name().as_str()),
             message_count: declared.message_count(),
@@ -95,7 +101,7 @@ impl ClientChannel for LapinChannel {
     }
 
     async fn queue_bind(&self, method: QueueBind) -> Result<()> {
-        let bound = self.0.queue_bind(
+        let bound = self.channel.queue_bind(
             short(&method.queue, "the queue's name")?,
             short(&method.exchange, "the exchange's name")?,
             short(&method.routing_key, "the binding key")?,
@@ -106,7 +112,7 @@ impl ClientChannel for LapinChannel {
     }
 
     async fn queue_unbind(&self, method: QueueBind) -> Result<()> {
-        let unbound = self.0.queue_unbind(
+        let unbound = self.channel.queue_unbind(
             short(&method.queue, "the queue's name")?,
             short(&method.exchange, "the exchange's name")?,
             short(&method.routing_key, "the binding key")?,
@@ -116,22 +122,24 @@ impl ClientChannel for LapinChannel {
     }
 
     async fn queue_purge(&self, queue: ShortStr) -> Result<u32> {
-        answered(self.0.queue_purge(short(&queue, "the queue's name")?, QueuePurgeOptions { nowait: false }).await)
+        answered(
+            self.channel.queue_purge(short(&queue, "the queue's name")?, QueuePurgeOptions { nowait: false }).await,
+        )
     }
 
     async fn queue_delete(&self, method: QueueDelete) -> Result<u32> {
         let options = QueueDeleteOptions { if_unused: method.if_unused, if_empty: method.if_empty, nowait: false };
-        answered(self.0.queue_delete(short(&method.queue, "the queue's name")?, options).await)
+        answered(self.channel.queue_delete(short(&method.queue, "the queue's name")?, options).await)
     }
 
     async fn basic_qos(&self, qos: Qos) -> Result<()> {
-        answered(self.0.basic_qos(qos.prefetch_count, BasicQosOptions { global: qos.global }).await)
+        answered(self.channel.basic_qos(qos.prefetch_count, BasicQosOptions { global: qos.global }).await)
     }
 
     async fn basic_consume(&self, method: BasicConsume) -> Result<(ConsumerTag, Incoming)> {
         let options =
             BasicConsumeOptions { no_local: false, no_ack: method.no_ack, exclusive: method.exclusive, nowait: false };
-        let consuming = self.0.basic_consume(
+        let consuming = self.channel.basic_consume(
             short(&method.queue, "the queue's name")?,
             short(&method.consumer_tag, "the consumer tag")?,
             options,
@@ -148,35 +156,40 @@ impl ClientChannel for LapinChannel {
 
     async fn basic_cancel(&self, consumer_tag: &ConsumerTag) -> Result<()> {
         let tag = short(consumer_tag, "the consumer tag")?;
-        answered(self.0.basic_cancel(tag, BasicCancelOptions { nowait: false }).await)
+        answered(self.channel.basic_cancel(tag, BasicCancelOptions { nowait: false }).await)
     }
 
     async fn basic_get(&self, method: BasicGet) -> Result<Option<Delivery>> {
         let queue = short(&method.queue, "the queue's name")?;
-        let fetched = answered(self.0.basic_get(queue, BasicGetOptions { no_ack: method.no_ack }).await)?;
+        let fetched = answered(self.channel.basic_get(queue, BasicGetOptions { no_ack: method.no_ack }).await)?;
         Ok(fetched.map(|message| read_delivery(message.delivery)))
     }
 
     async fn basic_recover(&self) -> Result<()> {
-        answered(self.0.basic_recover(BasicRecoverOptions { requeue: true }).await)
+        answered(self.channel.basic_recover(BasicRecoverOptions { requeue: true }).await)
     }
 
     async fn confirm_select(&self) -> Result<()> {
-        answered(self.0.confirm_select(ConfirmSelectOptions { nowait: false }).await)
+        answered(self.channel.confirm_select(ConfirmSelectOptions { nowait: false }).await)
     }
 
     async fn close(&self) -> Result<()> {
         if !self.is_open() {
             return Ok(());
         }
-        answered(self.0.close(200, "OK".into()).await)
+        // The broker answers our close of a channel that it closes at that moment as well; lapin, which has forgotten the
+        // channel by then, ends the whole connection over that. After an answer it has nothing left to refuse.
+        if self.has_settled.load(Ordering::Acquire) {
+            answered(self.channel.channel_flow(ChannelFlowOptions { active: true }).await)?;
+        }
+        answered(self.channel.close(200, "OK".into()).await)
     }
 
     fn publish(&self, mandatory: bool, envelope: &Arc<Envelope>) -> Result<Flight> {
         let exchange = short(&envelope.exchange, "the exchange's name")?;
         let routing_key = short(&envelope.routing_key, "the routing key")?;
         let properties = properties::write(envelope)?;
-        let (channel, envelope) = (Arc::clone(&self.0), Arc::clone(envelope));
+        let (channel, envelope) = (Arc::clone(&self.channel), Arc::clone(envelope));
         Ok(Box::pin(async move {
             let options = BasicPublishOptions { mandatory, immediate: false };
             let published = channel.basic_publish(exchange, routing_key, options, &envelope.body, properties);
@@ -189,11 +202,13 @@ impl ClientChannel for LapinChannel {
     }
 
     fn ack(&self, tag: DeliveryTag, multiple: bool) -> Result<()> {
-        queued(self.0.basic_ack(tag.0, BasicAckOptions { multiple }).now_or_never())
+        self.has_settled.store(true, Ordering::Release);
+        queued(self.channel.basic_ack(tag.0, BasicAckOptions { multiple }).now_or_never())
     }
 
     fn nack(&self, tag: DeliveryTag, multiple: bool, requeue: bool) -> Result<()> {
-        queued(self.0.basic_nack(tag.0, BasicNackOptions { multiple, requeue }).now_or_never())
+        self.has_settled.store(true, Ordering::Release);
+        queued(self.channel.basic_nack(tag.0, BasicNackOptions { multiple, requeue }).now_or_never())
     }
 }
 

@@ -1,9 +1,15 @@
 //! Acks, nacks, and what becomes of deliveries.
 
-use kombu_brokers::{PATIENCE, RabbitServer, eventually};
-use kombu_core::{Message, Queue};
+use std::sync::Arc;
 
-use crate::common::{Diary, collect, connection, wait_for};
+use kombu_brokers::{PATIENCE, RabbitServer, eventually};
+use kombu_core::method::BasicGet;
+use kombu_core::{
+    BrokerUrl, DeliveryTag, ErrorKind, FieldTable, Message, Queue, SystemClock, TransportConfig, registry,
+};
+use kombu_hub::MioHub;
+
+use crate::common::{Diary, collect, connection, link, wait_for};
 
 fn fill(connection: &kombu_core::Connection, count: usize) -> Queue {
     let queue = Queue::new("q");
@@ -87,6 +93,36 @@ fn a_consumer_learns_that_its_queue_is_gone() {
     assert!(error.to_string().contains("queue was deleted"), "{error}");
     assert!(block_on(stream.next()).is_none());
     assert_eq!(diary.count("disconnected"), 0);
+}
+
+#[test]
+fn a_channel_closed_upon_a_refused_ack_leaves_its_connection() {
+    let vhost = RabbitServer::shared().vhost();
+    link();
+    let hub = MioHub::new().unwrap();
+    let url: BrokerUrl = vhost.url().parse().unwrap();
+    let entry = registry::find("amqp").unwrap();
+    let (alternates, options, clock) = (Vec::new(), FieldTable::default(), Arc::new(SystemClock));
+    let transport = (entry.make)(TransportConfig { url, alternates, options, clock }).unwrap();
+    transport.register_with_event_loop(hub.io()).unwrap();
+    hub.block_on(async move {
+        transport.connect().await.unwrap();
+        let sibling = transport.channel().await.unwrap();
+        for round in 0..100 {
+            let channel = transport.channel().await.unwrap_or_else(|error| panic!("{round}: {error}"));
+            // Nothing has this tag; the broker closes the channel, and so does this end.
+            drop(channel.basic_ack(DeliveryTag(99), false));
+            channel.close().await.unwrap_or_else(|error| panic!("{round}: {error}"));
+        }
+        let got = sibling.basic_get(BasicGet { queue: "q".into(), no_ack: true }).await;
+        assert_eq!(
+            got.expect_err("there is no such queue").kind(),
+            ErrorKind::NotFound,
+            "the channel beside them lives"
+        );
+        transport.close().await.unwrap();
+    })
+    .unwrap();
 }
 
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
