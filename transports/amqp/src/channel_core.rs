@@ -150,8 +150,9 @@ impl ChannelCore {
             if let Some(barrier) = publisher.barrier().filter(|_| !is_lost && !publisher.is_blocked()) {
                 within(&self.session.handle, CLOSE_PATIENCE, barrier).await;
             }
-            publisher.close(CLOSE_PATIENCE).await;
         }
+        // One that never published must not begin to.
+        self.publisher().close(CLOSE_PATIENCE).await;
         if self.is_over.swap(true, Ordering::AcqRel) {
             return Ok(());
         }

@@ -10,8 +10,7 @@ pub(crate) fn suite() -> kombu_core::Result<Suite> {
         .known_failure(
             "returns_are_not_mixed_up",
             "among many a mandatory publish is told it was confirmed and was returned",
-        )
-        .known_failure("refused_message_never_arrives_late", "a closed channel still publishes"))
+        ))
 }
 
 /// A node behind a proxy that can cut its links.
