@@ -5,12 +5,7 @@ use kombu_conformance::{Broker, Hook, Suite};
 
 pub(crate) fn suite() -> kombu_core::Result<Suite> {
     kombu_amqp::register();
-    Ok(Suite::of("amqp")?
-        .broker(|| Ok(Box::new(Node::start())))
-        .known_failure(
-            "returns_are_not_mixed_up",
-            "among many a mandatory publish is told it was confirmed and was returned",
-        ))
+    Ok(Suite::of("amqp")?.broker(|| Ok(Box::new(Node::start()))))
 }
 
 /// A node behind a proxy that can cut its links.

@@ -27,7 +27,9 @@ pub(super) struct Entry {
     pub(super) is_suspect: bool,
     pub(super) flight: Option<Flight>,
     pub(super) landing: Option<Landing>,
-    /// It came back.
+    /// A return was found to be its; there is only one.
+    pub(super) came_back: bool,
+    /// It came back, and its publisher is not told yet.
     pub(super) returned: Option<Box<Returned>>,
 }
 
@@ -39,6 +41,17 @@ pub(super) struct Landing {
     pub(super) is_clean: bool,
     /// The look at which it was found.
     pub(super) round: u64,
+}
+
+impl Landing {
+    /// The answer to a publish that did not come back.
+    pub(super) fn confirmation(self) -> Result<Confirmation> {
+        if self.is_nacked {
+            let error = Error::new(ErrorKind::Nacked, "the broker could not take the message");
+            return Err(error.with_outcome(Outcome::Unknown));
+        }
+        Ok(Confirmation::Confirmed { queues: None })
+    }
 }
 
 impl Entry {
@@ -60,6 +73,7 @@ impl Entry {
             is_suspect: false,
             flight: None,
             landing: None,
+            came_back: false,
             returned: None,
         }
     }
@@ -86,6 +100,7 @@ impl Entry {
     pub(super) fn ground(&mut self) {
         self.flight = None;
         self.landing = None;
+        self.came_back = false;
         self.is_suspect = true;
         if !std::mem::replace(&mut self.was_sent, true) {
             let mut envelope = (*self.envelope).clone();

@@ -236,7 +236,7 @@ impl State {
         if !entry.is_mandatory
             && let Some(answer) = entry.answer.take()
         {
-            told.answers.push((answer, confirmation(landing)));
+            told.answers.push((answer, landing.confirmation()));
         }
         if let Some(returned) = landed.returned {
             self.give_back(returned, told);
@@ -246,12 +246,15 @@ impl State {
     /// Finds the publish that a returned message belongs to.
     fn give_back(&mut self, returned: Box<Returned>, told: &mut Told) {
         let find = |strictly| {
-            self.in_flight.iter().position(|entry| {
-                entry.is_mandatory && entry.returned.is_none() && entry.matches(&returned.envelope, strictly)
-            })
+            self.in_flight
+                .iter()
+                .position(|entry| entry.is_mandatory && !entry.came_back && entry.matches(&returned.envelope, strictly))
         };
         match find(true).or_else(|| find(false)) {
-            Some(index) => self.in_flight[index].returned = Some(returned),
+            Some(index) => {
+                self.in_flight[index].came_back = true;
+                self.in_flight[index].returned = Some(returned);
+            }
             None => told.strays.push(*returned),
         }
     }
@@ -266,15 +269,14 @@ impl State {
             let is_certain = landing.is_clean || !is_any_out || last_clean >= landing.round + 2;
             let result = match entry.returned.take() {
                 Some(returned) => Ok(Confirmation::Returned(returned)),
-                None if is_certain => confirmation(landing),
+                None if is_certain => landing.confirmation(),
                 None => continue,
             };
             if let Some(answer) = entry.answer.take() {
                 told.answers.push((answer, result));
             }
         }
-        let mut index = 0;
-        self.clear(&mut index, told);
+        self.clear(&mut 0, told);
     }
 
     /// Forgets what is done at the front, keeping `index` where it points.
@@ -291,13 +293,21 @@ impl State {
     /// The broker closed the channel while the flight at `index` and perhaps others were out.
     fn channel_closed(&mut self, index: usize, error: Error, told: &mut Told) {
         self.channel = None;
+        // What the broker answered before it did stays answered.
+        for at in 0..self.in_flight.len() {
+            if let Poll::Ready(Ok(landed)) = self.in_flight[at].poll(&mut Context::from_waker(Waker::noop())) {
+                self.land(at, landed, told);
+            }
+        }
         let is_alone = self.in_flight.iter().enumerate().all(|(at, entry)| at == index || entry.landing.is_some());
         let mut again = Vec::new();
         for (at, mut entry) in std::mem::take(&mut self.in_flight).into_iter().enumerate() {
-            if let Some(landing) = entry.landing.filter(|landing| landing.is_clean || entry.returned.is_some()) {
+            if entry.answer.is_none() {
+                told.freed += entry.size;
+            } else if let Some(landing) = entry.landing.filter(|landing| landing.is_clean || entry.returned.is_some()) {
                 let result = match entry.returned.take() {
                     Some(returned) => Ok(Confirmation::Returned(returned)),
-                    None => confirmation(landing),
+                    None => landing.confirmation(),
                 };
                 told.finish(entry, result);
             } else if at == index && is_alone && error.kind() != ErrorKind::ChannelGone {
@@ -380,14 +390,6 @@ impl Told {
             self.answers.push((answer, result));
         }
     }
-}
-
-fn confirmation(landing: Landing) -> Result<Confirmation> {
-    if landing.is_nacked {
-        let error = Error::new(ErrorKind::Nacked, "the broker could not take the message");
-        return Err(error.with_outcome(Outcome::Unknown));
-    }
-    Ok(Confirmation::Confirmed { queues: None })
 }
 
 /// How many messages may be out at once.
