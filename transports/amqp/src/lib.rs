@@ -31,7 +31,7 @@
 //! | `heartbeat` | the broker's proposal, 60 | seconds between signs of life |
 //! | `login_method` | `PLAIN` | `PLAIN`, `AMQPLAIN` or `EXTERNAL` (the client's certificate) |
 //! | `virtual_host` | `/` | the URL's path wins |
-//! | `frame_max` | 32768 | bytes; a connection's buffers hold 64 frames |
+//! | `frame_max` | 131072 | bytes; a busy connection's buffers grow to 64 frames; a message whose headers exceed one frame ends the connection |
 //! | `channel_max` | the broker's | |
 //! | `confirm_publish` | `true` | every publish is confirmed; `false` is refused |
 //! | `ssl` | `amqps` in the URL | encrypts; certificate and host name are always verified |

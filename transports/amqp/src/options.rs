@@ -26,7 +26,7 @@ pub(crate) struct AmqpOptions {
     /// After how many seconds without a sign of life the connection is suspected, after twice as many given up; default what
     /// the broker proposes, 60 for RabbitMQ.
     pub(crate) heartbeat: Option<u16>,
-    /// The largest frame in bytes; default 32768, because the buffers of a connection hold 64 of them.
+    /// The largest frame in bytes; default 131072. The buffers of a busy connection grow to 64 of them.
     pub(crate) frame_max: u32,
     /// The most channels of a connection; default what the broker allows.
     pub(crate) channel_max: Option<u16>,
@@ -158,8 +158,10 @@ const NAMES: &[&str] = &[
     "single_connection",
 ];
 
-/// lapin holds 32 frames for each direction: with RabbitMQ's own 128 kB an idle connection would take 8 MB.
-const FRAME_MAX: u32 = 32_768;
+/// RabbitMQ's own and other clients': all headers of a message go into one frame, and what a publisher with larger frames sent
+/// could not be read. Naming it at all keeps an idle connection small: lapin's buffers, 32 frames for each direction, are then
+/// made at once, and take memory only as they are filled.
+const FRAME_MAX: u32 = 131_072;
 /// AMQP's smallest `frame_max`.
 const FRAME_MIN: u32 = 4_096;
 const FRAME_LIMIT: u32 = 1 << 20;

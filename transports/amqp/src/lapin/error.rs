@@ -41,7 +41,8 @@ fn refused(code: u16, text: &str) -> Error {
         540 => (ErrorKind::Unsupported, Scope::Connection, Recovery::Never),
         _ => (ErrorKind::Protocol, Scope::Connection, Recovery::Never),
     };
-    Error::new(kind, format!("{code} {text}")).in_scope(scope).recoverable_by(recovery)
+    let hint = if code == 501 && text.starts_with("frame too large") { "; it needs a larger `frame_max`" } else { "" };
+    Error::new(kind, format!("{code} {text}{hint}")).in_scope(scope).recoverable_by(recovery)
 }
 
 /// The connection is lost.

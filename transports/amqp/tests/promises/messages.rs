@@ -64,8 +64,8 @@ fn bodies_of_any_size_come_back() {
     let connection = connection(&vhost.url());
     let queue = Queue::new("q");
     queue.declare(&connection).wait().unwrap();
-    // None, one byte, around one frame of 32 kB, and many frames.
-    for size in [0, 1, 32_759, 32_760, 32_761, 5_000_000] {
+    // None, one byte, around one frame of 128 kB, and many frames.
+    for size in [0, 1, 131_063, 131_064, 131_065, 5_000_000] {
         let body: Vec<u8> = (0..size).map(|number: usize| (number % 251) as u8).collect();
         connection.producer().publish(Raw(body.clone())).routing_key("q").wait().unwrap();
         let message = queue.get(&connection).wait().unwrap().expect("it is there");
@@ -88,4 +88,21 @@ fn what_amqp_cannot_carry_is_refused_before_it_is_sent() {
     // The channel goes on.
     producer.publish("good").routing_key("q").wait().unwrap();
     assert_eq!(vhost.messages("q"), 1);
+}
+
+#[test]
+fn headers_may_fill_the_brokers_frame() {
+    let vhost = RabbitServer::shared().vhost();
+    let connection = connection(&vhost.url());
+    let queue = Queue::new("wide");
+    queue.declare(&connection).wait().unwrap();
+    let big = "x".repeat(120_000);
+    connection.producer().publish("body").routing_key("wide").header("big", big.as_str()).send().wait().unwrap();
+    let narrow = crate::common::connection(&format!("{}?frame_max=32768", vhost.url()));
+    let error = queue.get(&narrow).wait().expect_err("its frames are too small").to_string();
+    assert!(error.contains("needs a larger `frame_max`"), "{error}");
+    crate::common::wait_for("it is back", || vhost.unacknowledged("wide") == 0);
+    let message = queue.get(&connection).wait().unwrap().expect("it is there");
+    assert_eq!(message.headers().get("big").and_then(Value::as_str), Some(big.as_str()));
+    message.ack();
 }
