@@ -761,10 +761,7 @@ pub(crate) const VARIANTS: &[(Fault, &[&str])] = &[
 
 /// Hubs, and the checks that catch them.
 pub(crate) const HUBS: &[(HubFault, &[&str])] = &[
-    (
-        HubFault::AddAgainIgnored,
-        &["closed_peer_is_not_spun_on", "reader_can_be_added_again", "reused_descriptor_is_not_confused"],
-    ),
+    (HubFault::AddAgainIgnored, &["reader_can_be_added_again", "reused_descriptor_is_not_confused"]),
     (
         HubFault::CallSoonLate,
         &[

@@ -19,11 +19,7 @@ pub(crate) fn suite() -> kombu_core::Result<Suite> {
         .known_failure("delivery_count_grows", "the first delivery says nothing instead of 0")
         .known_failure("queue_deletion_notifies_consumer", "nobody tells the consumers of a deleted queue")
         .known_failure("broken_consumer_is_never_silent", "nobody tells the consumers of a deleted queue")
-        .known_failure("body_over_limit_refused", "`max_body` is declared and not enforced")
-        .known_failure(
-            "two_processes_share_no_identity",
-            "a living consumer's messages come back after the visibility time-out",
-        );
+        .known_failure("body_over_limit_refused", "`max_body` is declared and not enforced");
     Ok(suite)
 }
 
