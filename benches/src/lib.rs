@@ -16,6 +16,7 @@
     reason = "a benchmark that cannot measure should stop"
 )]
 
+pub mod amqp;
 pub mod bodies;
 pub mod contest;
 pub mod cpu;

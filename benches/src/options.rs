@@ -13,15 +13,17 @@ pub struct Options {
     pub memory: u64,
     /// Messages per measurement on Redis.
     pub redis: u64,
+    /// Messages per measurement on RabbitMQ.
+    pub amqp: u64,
     /// Messages per measurement for Python.
     pub python: u64,
-    /// Measure nothing but this: `memory` or `redis`.
+    /// Measure nothing but this: `memory`, `redis` or `amqp`.
     pub only: Option<String>,
 }
 
 const USAGE: &str =
-    "usage: side_by_side [--rounds 5] [--body-size 400] [--memory 1000000] [--redis 50000] [--python 5000]
-                    [--only memory|redis]   (--memory, --redis and --python: messages per measurement)";
+    "usage: side_by_side [--rounds 5] [--body-size 400] [--memory 1000000] [--redis 50000] [--amqp 20000]
+                    [--python 5000] [--only memory|redis|amqp]   (--memory to --python: messages per measurement)";
 
 impl Options {
     /// Reads the command line.
@@ -30,8 +32,15 @@ impl Options {
     ///
     /// What is wrong with it, and what it should be.
     pub fn read(arguments: impl IntoIterator<Item = String>) -> Result<Self, String> {
-        let mut options =
-            Options { rounds: 5, body_size: 400, memory: 1_000_000, redis: 50_000, python: 5_000, only: None };
+        let mut options = Options {
+            rounds: 5,
+            body_size: 400,
+            memory: 1_000_000,
+            redis: 50_000,
+            amqp: 20_000,
+            python: 5_000,
+            only: None,
+        };
         let mut arguments = arguments.into_iter();
         while let Some(name) = arguments.next() {
             let value = arguments.next().ok_or_else(|| format!("{name} needs a value\n{USAGE}"))?;
@@ -40,8 +49,9 @@ impl Options {
                 "--body-size" => options.body_size = number(&name, &value)?,
                 "--memory" => options.memory = number(&name, &value)?,
                 "--redis" => options.redis = number(&name, &value)?,
+                "--amqp" => options.amqp = number(&name, &value)?,
                 "--python" => options.python = number(&name, &value)?,
-                "--only" if ["memory", "redis"].contains(&value.as_str()) => options.only = Some(value),
+                "--only" if ["memory", "redis", "amqp"].contains(&value.as_str()) => options.only = Some(value),
                 _ => return Err(format!("{name} {value} is no option\n{USAGE}")),
             }
         }

@@ -2,6 +2,8 @@
 //! `benches/README.md` has the rules.
 #![allow(clippy::expect_used, reason = "a benchmark that cannot measure should stop")]
 
+mod amqp;
+mod lapin;
 mod memory;
 mod options;
 mod ruststream;
@@ -23,6 +25,9 @@ fn main() -> ExitCode {
     println!("{} rounds, bodies of {} bytes, every message counted and compared", options.rounds, options.body_size);
     if options.wants("memory") {
         memory::measure(&options, &bodies);
+    }
+    if options.wants("amqp") {
+        amqp::measure(&options, &bodies);
     }
     ExitCode::SUCCESS
 }

@@ -9,15 +9,18 @@ pub(crate) struct Options {
     pub(crate) body_size: usize,
     /// Messages per measurement in memory.
     pub(crate) memory: u64,
+    /// Messages per measurement on RabbitMQ.
+    pub(crate) amqp: u64,
     /// Measure nothing but this.
     pub(crate) only: Option<String>,
 }
 
 /// What there is to measure.
-const SUBJECTS: &[&str] = &["memory"];
+const SUBJECTS: &[&str] = &["memory", "amqp"];
 
-const USAGE: &str = "usage: kombu-peers [--rounds 9] [--body-size 400] [--memory 1000000] [--only memory]
-                   (--memory: messages per measurement)";
+const USAGE: &str =
+    "usage: kombu-peers [--rounds 9] [--body-size 400] [--memory 1000000] [--amqp 20000] [--only memory|amqp]
+                   (--memory, --amqp: messages per measurement)";
 
 impl Options {
     /// Reads the command line.
@@ -26,7 +29,7 @@ impl Options {
     ///
     /// What is wrong with it, and what it should be.
     pub(crate) fn read(arguments: impl IntoIterator<Item = String>) -> Result<Self, String> {
-        let mut options = Options { rounds: 9, body_size: 400, memory: 1_000_000, only: None };
+        let mut options = Options { rounds: 9, body_size: 400, memory: 1_000_000, amqp: 20_000, only: None };
         let mut arguments = arguments.into_iter();
         while let Some(name) = arguments.next() {
             let value = arguments.next().ok_or_else(|| format!("{name} needs a value\n{USAGE}"))?;
@@ -35,6 +38,7 @@ impl Options {
                 "--rounds" => options.rounds = number()? as usize,
                 "--body-size" => options.body_size = number()? as usize,
                 "--memory" => options.memory = number()?,
+                "--amqp" => options.amqp = number()?,
                 "--only" if SUBJECTS.contains(&value.as_str()) => options.only = Some(value),
                 _ => return Err(format!("{name} {value} is no option\n{USAGE}")),
             }
