@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 pub mod answer;
+pub mod backlog;
 mod capability;
 mod channel;
 mod clock;

@@ -42,7 +42,6 @@
 //! | `single_connection` (ours) | `false` | one broker connection for consuming and publishing |
 #![forbid(unsafe_code)]
 
-mod backlog;
 mod channel;
 mod channel_core;
 mod client;

@@ -6,10 +6,10 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
+use kombu_core::backlog::Backlog;
 use kombu_core::hub::HubHandle;
 use kombu_core::{Error, ErrorKind, Result, Scope, ShortStr};
 
-use crate::backlog::Backlog;
 use crate::channel_core::ChannelCore;
 use crate::client::{Client, ClientEvents};
 use crate::options::AmqpOptions;

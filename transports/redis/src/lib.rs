@@ -55,7 +55,6 @@
 
 mod active_queue;
 mod answers;
-mod backlog;
 mod binding;
 mod brpop;
 mod channel;

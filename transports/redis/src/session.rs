@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use kombu_core::backlog::Backlog;
 use kombu_core::hub::{HookId, Hub, HubHandle, Scheduled};
 use kombu_core::reply;
 use kombu_core::{Clock, Error, ErrorKind, Result, ShortStr};
 use redis::Value;
 
 use crate::answers::is_unknown_script;
-use crate::backlog::Backlog;
 use crate::channel_core::ChannelCore;
 use crate::confirm::Held;
 use crate::connection::{Link, LinkOwner, Role, Target, closed, command, refusal};
