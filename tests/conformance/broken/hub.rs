@@ -1,10 +1,11 @@
 //! A hub with one promise broken: the mio hub behind a face that does one thing wrong.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::os::fd::RawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::sync::{Arc, Mutex};
@@ -66,10 +67,17 @@ pub(crate) struct BrokenHub {
     soon: RefCell<Vec<Callback>>,
     has_panicked: Rc<Cell<bool>>,
     is_flooded: Rc<Cell<bool>>,
-    readers: RefCell<BTreeSet<RawFd>>,
+    readers: RefCell<BTreeMap<RawFd, Identity>>,
     rearmed: RefCell<BTreeMap<RawFd, Rc<RefCell<RepeatedCallback>>>>,
     reversed: RefCell<u32>,
     remote: Arc<Remote>,
+}
+
+/// What is open under a descriptor's number, such as `socket:[4711]`: the number alone may be another thread's by now.
+type Identity = Option<PathBuf>;
+
+fn identity(fd: RawFd) -> Identity {
+    std::fs::read_link(format!("/proc/self/fd/{fd}")).ok()
 }
 
 impl BrokenHub {
@@ -137,11 +145,10 @@ impl BrokenHub {
                 Class::User => self.mio.handle().user().call_soon(callback),
             }
         }
-        if self.is(HubFault::ClosedDescriptorKills) {
-            let is_closed = |fd: &RawFd| std::fs::read_link(format!("/proc/self/fd/{fd}")).is_err();
-            if self.readers.borrow().iter().any(is_closed) {
-                return Err(Error::new(ErrorKind::Internal, "a descriptor is bad"));
-            }
+        if self.is(HubFault::ClosedDescriptorKills)
+            && self.readers.borrow().iter().any(|(fd, added)| identity(*fd) != *added)
+        {
+            return Err(Error::new(ErrorKind::Internal, "a descriptor is bad"));
         }
         for (fd, callback) in self.rearmed.borrow().iter() {
             let callback = Rc::clone(callback);
@@ -216,7 +223,7 @@ impl Hub for BrokenHub {
     }
 
     fn add_reader(&self, fd: RawFd, mut callback: RepeatedCallback) -> Result<()> {
-        let is_new = self.readers.borrow_mut().insert(fd);
+        let is_new = self.readers.borrow_mut().insert(fd, identity(fd)).is_none();
         if self.is(HubFault::AddAgainIgnored) && !is_new {
             return Ok(());
         }
@@ -241,7 +248,7 @@ impl Hub for BrokenHub {
     }
 
     fn add_writer(&self, fd: RawFd, callback: RepeatedCallback) -> Result<()> {
-        if self.is(HubFault::WriterStarves) && self.readers.borrow().contains(&fd) {
+        if self.is(HubFault::WriterStarves) && self.readers.borrow().contains_key(&fd) {
             return Ok(());
         }
         let callback = self.repeated(callback);
@@ -251,7 +258,7 @@ impl Hub for BrokenHub {
     fn remove_reader(&self, fd: RawFd) -> bool {
         self.rearmed.borrow_mut().remove(&fd);
         if self.is(HubFault::RemovalIgnored) {
-            return self.readers.borrow_mut().remove(&fd);
+            return self.readers.borrow_mut().remove(&fd).is_some();
         }
         if !self.is(HubFault::AddAgainIgnored) {
             self.readers.borrow_mut().remove(&fd);
