@@ -16,28 +16,36 @@ impl Session {
     /// Notes an exchange, or asks whether it exists.
     pub(crate) async fn exchange_declare(&self, method: ExchangeDeclare) -> Result<()> {
         if !method.passive {
-            return match &method.kind {
-                ExchangeKind::Direct | ExchangeKind::Topic | ExchangeKind::Fanout => {
-                    self.topology.declare_exchange(&method)
-                }
-                other => {
-                    let message = format!("the redis transport has no {other} exchanges");
-                    Err(Error::new(ErrorKind::Unsupported, message).with("exchange", &method.exchange))
-                }
-            };
+            if let ExchangeKind::Headers | ExchangeKind::Other(_) = &method.kind {
+                let message = format!("the redis transport has no {} exchanges", method.kind);
+                return Err(Error::new(ErrorKind::Unsupported, message).with("exchange", &method.exchange));
+            }
+            self.topology.check_exchange(&method)?;
+            self.define_exchange(&method.exchange, &method.clone().into()).await?;
+            return self.topology.declare_exchange(&method);
         }
-        if method.exchange.is_empty() || self.topology.has_exchange(&method.exchange) {
+        if method.exchange.is_empty() {
             return Ok(());
         }
-        let key = self.keys.binding(&method.exchange);
-        let found = self.call(1, |out| command::command(out, &["EXISTS", &key])).await?;
-        match found {
-            Value::Int(0) => {
-                let message = "the exchange is not declared and has no bindings";
-                Err(Error::new(ErrorKind::NotFound, message).with("exchange", &method.exchange))
-            }
-            _ => Ok(()),
+        self.kind_of(&method.exchange).await.map(drop)
+    }
+
+    /// Returns how an exchange routes: as this process declared it, as it is kept, or as a direct one if it has bindings.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`.
+    async fn kind_of(&self, exchange: &str) -> Result<ExchangeKind> {
+        if let Some(kind) = self.topology.exchange_kind(exchange) {
+            return Ok(kind);
         }
+        if let Some(definition) = self.exchange_definition(exchange).await? {
+            return Ok(definition.kind);
+        }
+        if self.is_bound(exchange).await? {
+            return Ok(ExchangeKind::default());
+        }
+        Err(no_exchange(exchange))
     }
 
     /// Forgets an exchange and removes its bindings.
@@ -53,8 +61,9 @@ impl Session {
         self.topology.forget_exchange(&method.exchange);
         let (permanent, deadlines) = (self.keys.binding_permanent(&method.exchange), self.keys.binding_deadlines());
         let stored = self.keys.stored(&method.exchange);
+        let definition = self.keys.exchange_definition(&method.exchange);
         let answers = self.transaction(2, |out| {
-            command::command(out, &["DEL", &table, &permanent, &stored]);
+            command::command(out, &["DEL", &table, &permanent, &stored, &definition]);
             command::command(out, &["ZREM", &deadlines, &method.exchange]);
         });
         answers.await.map(drop)
@@ -71,11 +80,16 @@ impl Session {
             false => method.queue.clone(),
         };
         let known = self.topology.queue(&queue);
-        if method.passive && known.is_none() && !self.exists(&queue).await? {
+        if method.passive
+            && known.is_none()
+            && !self.exists(&queue).await?
+            && self.queue_definition(&queue).await?.is_none()
+        {
             let message = "no queue of that name: it has no messages, and this process did not declare it";
             return Err(Error::new(ErrorKind::NotFound, message).with("queue", &queue));
         }
         if !method.passive {
+            self.define_queue(&queue, &method.clone().into()).await?;
             self.topology.declare_queue(&queue, &method);
             let mut exclusive = self.lock(&self.exclusive);
             if method.exclusive && !exclusive.contains(&queue) {
@@ -93,12 +107,7 @@ impl Session {
             let message = "the default exchange routes to every queue by its name; it takes no bindings";
             return Err(Error::new(ErrorKind::AccessRefused, message).with("queue", &method.queue));
         }
-        let kind = self.topology.exchange_kind(&method.exchange);
-        if kind.is_none() && !self.is_bound(&method.exchange).await? {
-            let message = "the exchange is not declared and has no bindings";
-            return Err(Error::new(ErrorKind::NotFound, message).with("exchange", &method.exchange));
-        }
-        let kind = kind.unwrap_or_default();
+        let kind = self.kind_of(&method.exchange).await?;
         let is_new = !self
             .topology
             .bindings_of(&method.exchange)
@@ -231,6 +240,8 @@ impl Session {
         self.touch();
         self.quiesce(|poller| !poller.is_taking_from(queue)).await;
         self.remove_bindings(queue, &facts.bindings).await?;
+        let definition = self.keys.queue_definition(queue);
+        self.call(1, |out| command::command(out, &["DEL", &definition])).await?;
         self.queue_purge(queue).await
     }
 
@@ -273,6 +284,11 @@ impl Session {
             other => Err(unexpected("EXEC", &other)),
         }
     }
+}
+
+#[cold]
+fn no_exchange(exchange: &str) -> Error {
+    Error::new(ErrorKind::NotFound, "the exchange is not declared and has no bindings").with("exchange", exchange)
 }
 
 fn succeed(answer: &Value) -> Result<()> {

@@ -193,6 +193,16 @@ impl Keys {
         format!("{}_kombu.rs.stored.{exchange}", self.prefix)
     }
 
+    /// Returns the hash of what was declared of `queue` beyond what Kombu's keys can say.
+    pub(crate) fn queue_definition(&self, queue: &str) -> String {
+        format!("{}_kombu.rs.queue.{queue}", self.prefix)
+    }
+
+    /// Returns the hash of what was declared of `exchange` beyond what Kombu's keys can say.
+    pub(crate) fn exchange_definition(&self, exchange: &str) -> String {
+        format!("{}_kombu.rs.exchange.{exchange}", self.prefix)
+    }
+
     /// Returns the list of what was found in `queue` and is not a message.
     pub(crate) fn malformed(&self, queue: &str) -> String {
         format!("{}_kombu.rs.malformed.{queue}", self.prefix)
@@ -302,6 +312,8 @@ mod tests {
             (keys.dead(), "dead"),
             (keys.inbox("c", &list), "inbox.c.q\u{6}\u{16}3"),
             (keys.stored("x"), "stored.x"),
+            (keys.queue_definition("q"), "queue.q"),
+            (keys.exchange_definition("x"), "exchange.x"),
         ] {
             assert_eq!(name, format!("p:_kombu.rs.{rest}"));
         }

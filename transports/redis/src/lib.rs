@@ -33,6 +33,7 @@
 //! | `confirm` | `server` | when a publish is confirmed: once the server has it; `wait(n)`, once `n` replicas have it too (`WAIT`), so that a failover does not lose it; `fsync`, once the disk has it (`WAITAOF`, Redis 7.2). One command per tick; a replica that is slow keeps everything on the connection waiting for up to 0.1 seconds at a time |
 //! | `priority_order` | `low_first` | which priorities are served first: Kombu's order on Redis, or AMQP's with `high_first`. It changes how this connection reads, not where messages lie |
 //! | `fanout_stored` | no | queues this connection binds to fanout exchanges keep messages while nobody consumes, unless they expire, are exclusive or auto-delete. Every publisher of this library puts copies there, in one step with publishing; what Python publishes is only heard |
+//! | `topology` | `kombu` | what says which exchanges and queues there are: Kombu's keys, or with `registry` keys of our own, in which everything that is declared is kept and compared. That holds only where every program is ours |
 //! | `lease` | 30 | seconds without a life sign after which a consumer is given up |
 //! | `wake` | `auto` | what wakes an idle consumer |
 //! | `max_message_size` | 128 MiB | the largest envelope that is read, in bytes |
@@ -63,6 +64,8 @@ mod confirm;
 mod connection;
 mod consumer;
 mod declare;
+mod define;
+mod definition;
 mod deliver;
 mod envelope;
 mod glob;

@@ -91,6 +91,8 @@ pub(crate) struct RedisOptions {
     pub(crate) lease: Duration,
     /// What wakes an idle consumer; default chosen by what the server allows. Ours, not Kombu's.
     pub(crate) wake: Wake,
+    /// What says which exchanges and queues there are; default Kombu's keys. Ours, not Kombu's.
+    pub(crate) topology: KeptIn,
 }
 
 /// Where a server is.
@@ -199,6 +201,15 @@ pub(crate) enum Wake {
     Tracking,
 }
 
+/// What says which exchanges and queues there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KeptIn {
+    /// Kombu's keys, which know no empty queue and no exchange without bindings; ours hold only what those cannot.
+    Kombu,
+    /// A registry of ours, in which everything that was declared is.
+    Registry,
+}
+
 impl Default for RedisOptions {
     /// Returns Kombu's defaults, for database 0 of a server on this machine.
     fn default() -> Self {
@@ -238,6 +249,7 @@ impl Default for RedisOptions {
             max_nesting: Self::MAX_NESTING,
             lease: seconds(30),
             wake: Wake::Auto,
+            topology: KeptIn::Kombu,
         }
     }
 }

@@ -11,6 +11,7 @@ mod ack;
 mod bind_expiring;
 mod broadcast;
 mod claim;
+mod define;
 mod lease;
 mod record;
 mod requeue;
@@ -27,6 +28,7 @@ pub(crate) use self::ack::Ack;
 pub(crate) use self::bind_expiring::BindExpiring;
 pub(crate) use self::broadcast::{Broadcast, hash_of, is_stored_for};
 pub(crate) use self::claim::{Claim, ClaimInbox, ClaimList, ClaimQueue, Claimed};
+pub(crate) use self::define::Define;
 pub(crate) use self::lease::{Bury, Ending, NoteInboxes, Reap, Reaped, Renew, Renewed};
 pub(crate) use self::record::{Record, Recorded};
 pub(crate) use self::requeue::{Copy, GivenBack, Requeue, Requeued};
@@ -97,7 +99,7 @@ macro_rules! source {
     };
 }
 
-static SCRIPTS: LazyLock<[Script; 14]> = LazyLock::new(|| {
+static SCRIPTS: LazyLock<[Script; 15]> = LazyLock::new(|| {
     [
         Script::new("claim", source!("claim.lua")),
         Script::new("record", source!("record.lua")),
@@ -105,6 +107,7 @@ static SCRIPTS: LazyLock<[Script; 14]> = LazyLock::new(|| {
         Script::new("requeue", source!("splice.lua", "requeue.lua")),
         Script::new("set_aside", source!("splice.lua", "set_aside.lua")),
         Script::new("bind_expiring", source!("bind_expiring.lua")),
+        Script::new("define", source!("define.lua")),
         Script::new("sweep_bindings", source!("sweep_bindings.lua")),
         Script::new("broadcast", source!("broadcast.lua")),
         Script::new("unlock", source!("unlock.lua")),

@@ -9,7 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use kombu_core::method::{ExchangeDeclare, QueueDeclare};
 use kombu_core::{Error, ErrorKind, ExchangeKind, Result, ShortStr, Value};
 
+use kombu_virtual::ExchangeDefinition;
+
 use crate::binding;
+use crate::define::differs;
 
 /// The declarations of this process on one broker.
 #[derive(Default)]
@@ -60,38 +63,23 @@ impl Topology {
     /// `PreconditionFailed` when it was declared with other properties.
     pub(crate) fn declare_exchange(&self, method: &ExchangeDeclare) -> Result<()> {
         let mut declared = self.lock();
-        let Some(known) = declared.exchanges.get(&method.exchange) else {
-            declared.exchanges.insert(method.exchange.clone(), method.clone());
-            return Ok(());
-        };
-        let difference = if known.kind != method.kind {
-            Some(("kind", known.kind.to_string(), method.kind.to_string()))
-        } else if known.durable != method.durable {
-            Some(("durable", known.durable.to_string(), method.durable.to_string()))
-        } else if known.auto_delete != method.auto_delete {
-            Some(("auto_delete", known.auto_delete.to_string(), method.auto_delete.to_string()))
-        } else if known.arguments != method.arguments {
-            Some(("arguments", format!("{:?}", known.arguments), format!("{:?}", method.arguments)))
-        } else {
-            None
-        };
-        match difference {
-            None => Ok(()),
-            Some((what, was, wanted)) => {
-                let message = format!("the exchange exists with {what} `{was}`, not `{wanted}`");
-                Err(Error::new(ErrorKind::PreconditionFailed, message).with("exchange", &method.exchange))
-            }
-        }
+        declared.check_exchange(method)?;
+        declared.exchanges.entry(method.exchange.clone()).or_insert_with(|| method.clone());
+        Ok(())
+    }
+
+    /// Says whether an exchange may be declared so.
+    ///
+    /// # Errors
+    ///
+    /// `PreconditionFailed` when it was declared with other properties.
+    pub(crate) fn check_exchange(&self, method: &ExchangeDeclare) -> Result<()> {
+        self.lock().check_exchange(method)
     }
 
     /// Returns the kind of an exchange this process declared.
     pub(crate) fn exchange_kind(&self, exchange: &str) -> Option<ExchangeKind> {
         self.lock().exchanges.get(exchange).map(|known| known.kind.clone())
-    }
-
-    /// Says whether this process declared an exchange.
-    pub(crate) fn has_exchange(&self, exchange: &str) -> bool {
-        self.lock().exchanges.contains_key(exchange)
     }
 
     /// Forgets an exchange and the bindings to it.
@@ -216,6 +204,17 @@ impl Topology {
     }
 }
 
+impl Declared {
+    fn check_exchange(&self, method: &ExchangeDeclare) -> Result<()> {
+        let Some(known) = self.exchanges.get(&method.exchange) else { return Ok(()) };
+        let (known, wanted) = (ExchangeDefinition::from(known.clone()), ExchangeDefinition::from(method.clone()));
+        match known.difference(&wanted) {
+            None => Ok(()),
+            Some(property) => Err(differs("exchange", &method.exchange, property)),
+        }
+    }
+}
+
 /// Reads a whole number, also from text, as Kombu takes `x-expires`.
 fn whole(value: &Value) -> Option<u64> {
     match value.as_str() {
@@ -257,10 +256,10 @@ mod tests {
     fn connections_to_one_broker_share_it_while_one_lives() {
         let one = Topology::of("test-shared");
         one.declare_exchange(&exchange(ExchangeKind::Fanout)).unwrap();
-        assert!(Topology::of("test-shared").has_exchange("e"));
-        assert!(!Topology::of("test-other").has_exchange("e"));
+        assert!(Topology::of("test-shared").exchange_kind("e").is_some());
+        assert!(Topology::of("test-other").exchange_kind("e").is_none());
         drop(one);
-        assert!(!Topology::of("test-shared").has_exchange("e"));
+        assert!(Topology::of("test-shared").exchange_kind("e").is_none());
     }
 
     #[test]

@@ -27,7 +27,7 @@ impl QueueDefinition {
 
     /// Returns the first property or argument in which two definitions differ. Arguments that nobody acts upon may differ, as in
     /// RabbitMQ.
-    pub(crate) fn difference(&self, other: &Self) -> Option<&'static str> {
+    pub fn difference(&self, other: &Self) -> Option<&'static str> {
         let properties = [
             ("durable", self.durable == other.durable),
             ("exclusive", self.exclusive == other.exclusive),
@@ -57,14 +57,20 @@ impl From<QueueDeclare> for QueueDefinition {
     }
 }
 
-/// What `exchange.declare` said about an exchange.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct ExchangeDefinition {
-    pub(crate) kind: ExchangeKind,
-    pub(crate) durable: bool,
-    pub(crate) auto_delete: bool,
-    pub(crate) internal: bool,
-    pub(crate) arguments: FieldTable,
+/// What `exchange.declare` said about an exchange. Declaring it again must say the same.
+#[non_exhaustive]
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ExchangeDefinition {
+    /// How it routes.
+    pub kind: ExchangeKind,
+    /// It survives the broker's restart.
+    pub durable: bool,
+    /// It goes when its last binding goes.
+    pub auto_delete: bool,
+    /// It takes messages from other exchanges only.
+    pub internal: bool,
+    /// The other arguments.
+    pub arguments: FieldTable,
 }
 
 impl ExchangeDefinition {
@@ -79,8 +85,8 @@ impl ExchangeDefinition {
         }
     }
 
-    /// Returns the first property or argument in which two definitions differ.
-    pub(crate) fn difference(&self, other: &Self) -> Option<&'static str> {
+    /// Returns the first property or argument in which two definitions differ. Arguments that nobody acts upon may differ.
+    pub fn difference(&self, other: &Self) -> Option<&'static str> {
         let same = |name: &str| self.arguments.get(name) == other.arguments.get(name);
         [
             ("type", self.kind == other.kind),

@@ -55,7 +55,7 @@ mod unacked;
 
 pub use broker::VirtualBroker;
 pub use capabilities::{emulated, native};
-pub use definition::{BindingDefinition, QueueDefinition};
+pub use definition::{BindingDefinition, ExchangeDefinition, QueueDefinition};
 pub use message::QueueMessage;
 pub use options::BrokerOptions;
 pub use store::QueueStore;

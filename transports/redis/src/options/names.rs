@@ -112,6 +112,7 @@ pub(super) const NAMES: &[&str] = &[
     "confirm",
     "priority_order",
     "fanout_stored",
+    "topology",
     "virtual_host",
 ];
 
@@ -121,7 +122,6 @@ pub(super) type Supported = fn(&Value) -> bool;
 pub(super) const UNSUPPORTED: &[(&str, Supported, &str)] = &[
     ("ack_emulation", |value| take::flag(value) == Some(true), "a message would be lost with the process that took it"),
     ("credential_provider", |_| false, "credentials come from the URL"),
-    ("topology", |value| value.as_str() == Some("kombu"), "there is only Kombu's own topology"),
     ("max_hold", |_| false, "a message may be held for any time"),
     ("sentinel_fanout_compat", |value| take::flag(value) == Some(false), "Kombu before 5.4 is not spoken to"),
     ("retry", |_| false, RETRY_POLICY),

@@ -6,7 +6,7 @@ use kombu_core::{FieldTable, PriorityOrder, Result, Value};
 
 use super::names::{self, invalid};
 use super::take::Taker;
-use super::{BodyEncoding, ConfirmBy, FanoutPrefix, QueueOrder, RedisOptions, Wake};
+use super::{BodyEncoding, ConfirmBy, FanoutPrefix, KeptIn, QueueOrder, RedisOptions, Wake};
 
 impl RedisOptions {
     /// Reads the options of `table`; the URL's are among them, as text.
@@ -72,6 +72,7 @@ impl RedisOptions {
         }
         options.seconds("lease", &mut self.lease)?;
         options.choice("wake", WAKES, &mut self.wake)?;
+        options.choice("topology", TOPOLOGIES, &mut self.topology)?;
         for (name, supported, why) in names::UNSUPPORTED {
             if let Some(value) = table.get(name).filter(|value| !value.is_null() && !supported(value)) {
                 return Err(names::unsupported(name, value, why));
@@ -146,6 +147,8 @@ const QUEUE_ORDERS: &[(&str, QueueOrder)] =
 const BODY_ENCODINGS: &[(&str, BodyEncoding)] = &[("base64", BodyEncoding::Base64), ("utf-8", BodyEncoding::Utf8)];
 const WAKES: &[(&str, Wake)] =
     &[("auto", Wake::Auto), ("blmove", Wake::Blmove), ("brpop", Wake::Brpop), ("tracking", Wake::Tracking)];
+
+const TOPOLOGIES: &[(&str, KeptIn)] = &[("kombu", KeptIn::Kombu), ("registry", KeptIn::Registry)];
 
 /// An envelope with properties and delivery info, and something in the headers.
 const MIN_NESTING: usize = 4;

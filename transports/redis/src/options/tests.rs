@@ -86,7 +86,6 @@ fn what_is_known_and_not_done_is_unsupported() {
         ("credential_provider", Value::from("p")),
         ("ssl_ciphers", Value::from("all")),
         ("ssl_password", Value::from("secret")),
-        ("topology", Value::from("registry")),
     ] {
         let error = read("rediss://", FieldTable::from([(name, value)])).unwrap_err();
         assert_eq!((error.kind(), error.context("option")), (ErrorKind::Unsupported, Some(name)), "{error}");

@@ -20,6 +20,7 @@ mod priorities;
 mod publish_and_consume;
 mod reconnect;
 mod refused;
+mod registry;
 mod requeue_and_restore;
 mod sentinel;
 mod sweep;

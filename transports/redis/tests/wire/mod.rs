@@ -3,6 +3,7 @@
 //! Part of the crate's unit tests, because none of this is public.
 
 mod bindings;
+mod define;
 mod envelopes;
 mod fanout;
 mod malformed;

@@ -1,0 +1,89 @@
+//! Keeps what was declared where every client of ours finds it.
+//!
+//! With the option `topology=registry` everything that is declared is kept. By default only what Kombu's keys cannot hold: plain
+//! queues and exchanges leave no key of ours. A Python client knows nothing of these keys; what it publishes goes by Kombu's alone.
+
+use kombu_core::{Error, ErrorKind, Result, Scope};
+use kombu_virtual::{ExchangeDefinition, QueueDefinition};
+
+use crate::connection::command;
+use crate::definition::{self, Definition};
+use crate::options::KeptIn;
+use crate::scripts::Define;
+use crate::session::Session;
+
+impl Session {
+    /// Keeps what a queue was declared with, if it is to be kept.
+    ///
+    /// # Errors
+    ///
+    /// `PreconditionFailed` when it was declared with something else.
+    pub(crate) async fn define_queue(&self, queue: &str, definition: &QueueDefinition) -> Result<()> {
+        self.define(self.keys.queue_definition(queue), queue, definition).await
+    }
+
+    /// Keeps what an exchange was declared with, if it is to be kept.
+    ///
+    /// # Errors
+    ///
+    /// `PreconditionFailed` when it was declared with something else.
+    pub(crate) async fn define_exchange(&self, exchange: &str, definition: &ExchangeDefinition) -> Result<()> {
+        self.define(self.keys.exchange_definition(exchange), exchange, definition).await
+    }
+
+    /// Returns what is kept of a queue.
+    ///
+    /// # Errors
+    ///
+    /// `Decode` for what nobody here wrote, and those of the connection.
+    pub(crate) async fn queue_definition(&self, queue: &str) -> Result<Option<QueueDefinition>> {
+        self.definition(&self.keys.queue_definition(queue), queue).await
+    }
+
+    /// Returns what is kept of an exchange.
+    ///
+    /// # Errors
+    ///
+    /// `Decode` for what nobody here wrote, and those of the connection.
+    pub(crate) async fn exchange_definition(&self, exchange: &str) -> Result<Option<ExchangeDefinition>> {
+        self.definition(&self.keys.exchange_definition(exchange), exchange).await
+    }
+
+    /// Says whether everything that is declared is kept.
+    pub(crate) fn has_registry(&self) -> bool {
+        self.options.topology == KeptIn::Registry
+    }
+
+    async fn define<D: Definition>(&self, key: String, name: &str, wanted: &D) -> Result<()> {
+        if !wanted.is_ours() && !self.has_registry() {
+            return Ok(());
+        }
+        let fields = wanted.to_fields().map_err(|error| error.with(D::WHAT, name))?;
+        let define = Define { key: &key, fields: &fields }.command();
+        let answer = self.call_script(1, |out| define.write_packed_command(out)).await?;
+        let known = definition::read::<D>(&answer).map_err(|error| error.with(D::WHAT, name))?;
+        match known.as_ref().and_then(|known| known.difference(wanted)) {
+            None => Ok(()),
+            Some(property) => Err(differs(D::WHAT, name, property)),
+        }
+    }
+
+    async fn definition<D: Definition>(&self, key: &str, name: &str) -> Result<Option<D>> {
+        let answer = self.call(1, |out| {
+            command::head(out, 2 + D::FIELDS.len());
+            command::word(out, "HMGET");
+            command::word(out, key);
+            D::FIELDS.iter().for_each(|field| command::word(out, field));
+        });
+        definition::read(&answer.await?).map_err(|error| error.with(D::WHAT, name))
+    }
+}
+
+/// AMQP 406 for a declaration that says something else than the one before.
+#[cold]
+pub(crate) fn differs(what: &'static str, name: &str, property: &'static str) -> Error {
+    Error::new(ErrorKind::PreconditionFailed, format!("the {what} exists with another `{property}`"))
+        .in_scope(Scope::Channel)
+        .with(what, name)
+        .with("argument", property)
+}
