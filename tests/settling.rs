@@ -5,6 +5,7 @@ mod common;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
 
 use common::{Broker, PATIENCE, on_each_broker, unique};
 use kombu::ConnectionEvent;
@@ -27,6 +28,15 @@ fn fetch(connection: &Connection, queue: &Queue) -> Message {
 
 fn is_empty(connection: &Connection, queue: &Queue) -> bool {
     queue.get(connection).wait().unwrap().is_none()
+}
+
+/// Waits until so many messages are ready in the queue.
+fn wait_for_count(connection: &Connection, queue: &Queue, count: u32) {
+    let deadline = Instant::now() + PATIENCE;
+    while queue.declare(connection).wait().unwrap().message_count != count {
+        assert!(Instant::now() < deadline, "there are never {count} messages");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 #[test]
@@ -175,5 +185,41 @@ fn a_message_that_is_always_dropped_is_set_aside_in_the_end() {
         let aside = &aside()[0];
         assert!(aside.reason.contains("dropped unanswered"), "{}", aside.reason);
         assert!(!aside.raw.is_empty());
+    });
+}
+
+#[test]
+fn what_waits_for_a_cancelled_consumer_goes_back_in_order() {
+    on_each_broker(|broker| {
+        // Enough to be given back in several steps, whichever way the transport does it.
+        let bodies: Vec<String> = (0..2000).map(|number| number.to_string()).collect();
+        let (connection, queue) = queue_with(broker, &[]);
+        let producer = connection.producer().with_routing_key(queue.name());
+        let answers: Vec<_> = bodies.iter().map(|body| producer.publish(body.as_str()).send()).collect();
+        for answer in answers {
+            answer.wait().unwrap();
+        }
+
+        let taker = broker.connection();
+        let (entered, inside) = mpsc::channel();
+        let (release, released) = mpsc::channel::<()>();
+        let handler = move |message: Message| -> Result<()> {
+            entered.send(()).unwrap();
+            let _ = released.recv();
+            message.ack();
+            Ok(())
+        };
+        let consumer = taker.consumer(&queue).prefetch(2000).on_message(handler).consume().wait().unwrap();
+        inside.recv_timeout(PATIENCE).unwrap();
+        wait_for_count(&connection, &queue, 0);
+        consumer.cancel().wait().unwrap();
+        release.send(()).unwrap();
+
+        wait_for_count(&connection, &queue, 1999);
+        for body in &bodies[1..] {
+            let message = fetch(&connection, &queue);
+            assert_eq!(message.text().unwrap(), *body, "on {}", broker.name);
+            message.ack();
+        }
     });
 }

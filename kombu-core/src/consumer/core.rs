@@ -267,6 +267,13 @@ impl ConsumerCore {
     fn work(self: &Arc<Self>, worker: &mut Worker) -> bool {
         let _open = spare::open();
         for _ in 0..BUDGET {
+            if self.inbox.is_finished() {
+                let taken = std::mem::take(&mut worker.taken);
+                if self.inbox.gives_back() {
+                    self.inbox.give_back(taken);
+                }
+                return false;
+            }
             if worker.taken.is_empty() {
                 let mut state = self.inbox.lock();
                 std::mem::swap(&mut state.waiting, &mut worker.taken);
@@ -281,12 +288,6 @@ impl ConsumerCore {
             let Some(origin) = worker.origins.get(origin) else { continue };
             if origin.channel.is_gone() {
                 // The broker delivers it again; handled now it would be handled twice.
-                continue;
-            }
-            if self.inbox.is_finished() {
-                if self.inbox.gives_back() {
-                    origin.give_back(&delivery);
-                }
                 continue;
             }
             let message = Message::new(delivery, spare::take(origin));
@@ -363,7 +364,9 @@ impl Scheduled for ConsumerCore {
         *callback.worker.lock().unwrap_or_else(PoisonError::into_inner) = Some(worker);
         let goes_on = {
             let mut state = self.inbox.lock();
-            state.is_scheduled = may_have_more || !state.waiting.is_empty();
+            // What a finished consumer has is no work: somebody gives it back.
+            let has_work = !state.waiting.is_empty() && !self.inbox.is_finished();
+            state.is_scheduled = may_have_more || has_work;
             state.is_scheduled
         };
         if goes_on {

@@ -27,6 +27,8 @@ pub(super) struct State {
     pub(super) waker: Option<Waker>,
     /// Whether a run of the callback is queued on its hub or under way.
     pub(super) is_scheduled: bool,
+    /// Whether a thread is giving back what waits.
+    is_giving_back: bool,
     /// Why it ended, if it was not asked to; told once.
     pub(super) failure: Option<Error>,
 }
@@ -76,21 +78,49 @@ impl Inbox {
 
     /// Ends it: nothing more is handed over. What waits goes back now if `gives_back`; else it goes back when its channel closes.
     pub(super) fn finish(&self, gives_back: bool) {
-        let (waiting, origins, waker) = {
+        let (dropped, waker) = {
             let mut state = self.lock();
             self.gives_back.store(gives_back, Ordering::Release);
             self.is_finished.store(true, Ordering::Release);
-            (std::mem::take(&mut state.waiting), state.origins.clone(), state.waker.take())
+            let dropped = if gives_back { VecDeque::new() } else { std::mem::take(&mut state.waiting) };
+            (dropped, state.waker.take())
         };
+        drop(dropped);
         if gives_back {
-            for (origin, delivery) in &waiting {
-                if let Some(origin) = origins.get(*origin) {
-                    origin.give_back(delivery);
-                }
-            }
+            self.give_back(VecDeque::new());
         }
         if let Some(waker) = waker {
             waker.wake();
+        }
+    }
+
+    /// Gives back what a finished consumer still has: `taken`, and what came after it and waits.
+    ///
+    /// The last one goes first, and one thread at a time does it: each then gets its place at the head of the queue, also where
+    /// a transport sends what is given back in more than one command.
+    pub(super) fn give_back(&self, mut taken: VecDeque<(u32, Delivery)>) {
+        {
+            let mut state = self.lock();
+            taken.append(&mut state.waiting);
+            state.waiting = taken;
+            if std::mem::replace(&mut state.is_giving_back, true) {
+                return;
+            }
+        }
+        loop {
+            let (deliveries, origins) = {
+                let mut state = self.lock();
+                if state.waiting.is_empty() {
+                    state.is_giving_back = false;
+                    return;
+                }
+                (std::mem::take(&mut state.waiting), state.origins.clone())
+            };
+            for (origin, delivery) in deliveries.into_iter().rev() {
+                if let Some(origin) = origins.get(origin) {
+                    origin.give_back(&delivery);
+                }
+            }
         }
     }
 }
