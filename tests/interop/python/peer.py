@@ -78,7 +78,11 @@ class Peer:
     def connect(self, url, transport_options=None, **options):
         """Connects, after closing the connection there was; `options` are those of `kombu.Connection`."""
         self.close()
-        self.connection = Connection(url, transport_options=transport_options or {}, **options)
+        transport_options = dict(transport_options or {})
+        if url.startswith(("amqp", "pyamqp")):
+            # What was published is in the queue when this side says so.
+            transport_options.setdefault("confirm_publish", True)
+        self.connection = Connection(url, transport_options=transport_options, **options)
         self.connection.ensure_connection(max_retries=1, timeout=10)
         return {"transport": self.connection.transport.driver_type}
 
