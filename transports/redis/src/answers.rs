@@ -19,6 +19,7 @@ impl Session {
             Request::Call(sender) => sender.send(Err(error.duplicate())),
             Request::Publish(publishing) => publishing.fail(self, written, error),
             Request::Routes { id, .. } => self.handle_lost_routes(id, error),
+            Request::Check(checking) => self.handle_lost_check(*checking, error),
             Request::Take(taking) | Request::Recover(taking) => self.handle_lost_take(*taking, error),
             Request::Settle(settling) => settling.finish(self, Err(error.duplicate()), Vec::new()),
             Request::Return(returning) => returning.finish(self, Err(error.duplicate()), Vec::new()),
@@ -84,7 +85,11 @@ impl LinkOwner for Session {
     fn handle_up(&self, _hub: &dyn Hub, link: &Arc<Link>, greeting: &Greeting) {
         match link.role() {
             Role::Command => {
-                self.lock(&self.run_id).clone_from(&greeting.run_id);
+                let last_run = std::mem::replace(&mut *self.lock(&self.run_id), greeting.run_id.clone());
+                self.lock(&self.route_cache).set_tracking(greeting.is_tracking);
+                if last_run.is_some() && last_run != greeting.run_id {
+                    self.assert_all_bindings();
+                }
                 self.poller().handle_connected(self, greeting);
                 for channel in self.channels() {
                     channel.report_disturbed(None);
@@ -97,6 +102,10 @@ impl LinkOwner for Session {
 
     fn handle_down(&self, _hub: &dyn Hub, link: &Arc<Link>, error: &Error, retrying: bool) {
         tracing::debug!(broker = %self.target.label, role = ?link.role(), %error, retrying, "a socket was lost");
+        if link.role() == Role::Command {
+            // Nobody tells of changes any more.
+            self.lock(&self.route_cache).set_tracking(false);
+        }
         if link.role() == Role::Command && retrying {
             self.repeat_held();
             for channel in self.channels() {
@@ -123,7 +132,8 @@ impl LinkOwner for Session {
             }
             Request::Publish(publishing) => publishing.handle_answer(self, value),
             Request::Wait => self.handle_waited(&value),
-            Request::Routes { exchange, id } => self.handle_routes(&exchange, id, value),
+            Request::Routes { reading, id } => self.handle_routes(*reading, id, &value),
+            Request::Check(checking) => self.handle_checked(*checking, &value),
             request if is_unknown_script(&value) => me.load_scripts_for(request),
             Request::Take(taking) => me.handle_taken(hub, *taking, value),
             Request::Recover(taking) => me.handle_recovered(*taking, value),

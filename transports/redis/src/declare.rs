@@ -66,7 +66,9 @@ impl Session {
             command::command(out, &["DEL", &table, &permanent, &stored, &definition]);
             command::command(out, &["ZREM", &deadlines, &method.exchange]);
         });
-        answers.await.map(drop)
+        let deleted = answers.await.map(drop);
+        self.topology.note_change(&method.exchange);
+        deleted
     }
 
     /// Names a queue and counts its messages.
@@ -115,8 +117,9 @@ impl Session {
             .any(|(queue, key)| *queue == method.queue && *key == method.routing_key);
         self.topology.bind(&method.queue, &method.exchange, &method.routing_key);
         let (replies, bytes) = self.bind_bytes(&method.exchange, &kind, &method.queue, &method.routing_key);
-        let answer = self.call_script(replies, |out| out.extend_from_slice(&bytes)).await?;
-        succeed(&answer)?;
+        let answer = self.call_script(replies, |out| out.extend_from_slice(&bytes)).await;
+        self.topology.note_change(&method.exchange);
+        succeed(&answer?)?;
         if kind == ExchangeKind::Fanout {
             self.store_broadcasts(&method).await?;
             let subscribed = self.poller().rebind(self, &method.queue);
@@ -198,7 +201,9 @@ impl Session {
                 }
             }
         });
-        answers.await.map(drop)
+        let removed = answers.await.map(drop);
+        bindings.iter().for_each(|(exchange, _)| self.topology.note_change(exchange));
+        removed
     }
 
     /// Removes the ready messages of a queue.

@@ -82,6 +82,8 @@ mod publish;
 mod refused;
 mod request;
 mod restore;
+mod route_cache;
+mod route_check;
 mod routes;
 mod scripts;
 mod session;

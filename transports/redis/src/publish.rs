@@ -15,6 +15,8 @@ use crate::channel_core::ChannelCore;
 use crate::connection::{Fate, closed, command, refusal, unexpected};
 use crate::envelope::{Prepared, list_priority};
 use crate::request::Request;
+use crate::route_cache::RouteNumber;
+use crate::routes::Found;
 use crate::scripts::Broadcast;
 use crate::session::Session;
 
@@ -41,20 +43,30 @@ enum Routing {
     /// For this read of its exchange's binding table.
     Read(u64),
     /// For its turn, with the table that was read for it.
-    Routed(Arc<Result<Table>>),
+    Routed(Arc<Found>),
 }
 
 /// A publish that was handed to the connection.
 pub(crate) struct Publishing {
     ticket: Ticket,
     destination: Destination,
+    /// The routes it was sent by, if the server tells when they change.
+    route: Option<RouteNumber>,
+    /// Where it is already.
+    reached: Vec<List>,
     is_repeated: bool,
 }
 
+/// A list that gets a message, its queue, and the queue's `x-expires`.
+type List = (String, ShortStr, Option<u64>);
+
+/// Where a message goes, and by which routes.
+type Way = (Destination, Option<RouteNumber>);
+
 /// Where a message goes.
 enum Destination {
-    /// Into one list per queue, with the queue's `x-expires`.
-    Lists(Vec<(String, ShortStr, Option<u64>)>),
+    /// Into one list per queue.
+    Lists(Vec<List>),
     /// To whoever listens to a fanout exchange, and to its stored queues.
     Broadcast,
 }
@@ -89,7 +101,7 @@ impl ChannelCore {
         }
         let route = route_now(session, &ticket.envelope);
         match route {
-            Some(destination) if waiting.is_empty() => submit(session, ticket, destination, &prepared),
+            Some(way) if waiting.is_empty() => submit(session, ticket, way, &prepared),
             Some(_) => {
                 self.note_deadline(ticket.deadline);
                 waiting.push_back(Unrouted { ticket, prepared, state: Routing::Turn });
@@ -106,26 +118,30 @@ impl ChannelCore {
     }
 
     /// Sends on what waited for read `id` of a binding table, and what waited behind that.
-    pub(crate) fn handle_routes(self: &Arc<Self>, session: &Session, id: u64, table: &Arc<Result<Table>>) {
+    pub(crate) fn handle_routes(self: &Arc<Self>, session: &Session, id: u64, found: &Arc<Found>) {
         let mut waiting = session.lock(&self.publishes);
         let mut finished = Vec::new();
         for publish in waiting.iter_mut().filter(|publish| matches!(publish.state, Routing::Read(read) if read == id)) {
-            publish.state = Routing::Routed(Arc::clone(table));
+            publish.state = Routing::Routed(Arc::clone(found));
         }
-        while waiting.front().is_some_and(|first| !matches!(first.state, Routing::Read(_))) {
-            // The line above found it.
-            let Some(Unrouted { ticket, prepared, state }) = waiting.pop_front() else { break };
-            let destination = match (route_now(session, &ticket.envelope), &state) {
-                (Some(destination), _) => Ok(Some(destination)),
-                (None, Routing::Routed(table)) => match table.as_ref() {
-                    Ok(table) => route_by(session, &ticket.envelope, table),
-                    Err(error) => Err(error.duplicate()),
+        while let Some(first) = waiting.front_mut() {
+            let envelope = &first.ticket.envelope;
+            let way = match &first.state {
+                Routing::Read(_) => break,
+                Routing::Routed(found) => route_by(session, envelope, found),
+                Routing::Turn => match route_now(session, envelope) {
+                    Some(way) => Ok(Some(way)),
+                    None => {
+                        // What was known of its routes has changed while it waited.
+                        first.state = Routing::Read(session.read_routes(&envelope.exchange, self));
+                        break;
+                    }
                 },
-                // A fanout exchange was deleted since: nobody listens.
-                (None, _) => Ok(None),
             };
-            match destination {
-                Ok(Some(destination)) => submit(session, ticket, destination, &prepared),
+            // The line above found it.
+            let Some(Unrouted { ticket, prepared, .. }) = waiting.pop_front() else { break };
+            match way {
+                Ok(Some(way)) => submit(session, ticket, way, &prepared),
                 Ok(None) => finished.push((ticket, None)),
                 Err(error) => finished.push((ticket, Some(error))),
             }
@@ -169,61 +185,58 @@ impl ChannelCore {
     }
 }
 
-/// Returns where a message goes if that needs no look at a binding table.
-fn route_now(session: &Session, envelope: &Envelope) -> Option<Destination> {
+/// Returns where a message goes if that is known without asking the server.
+fn route_now(session: &Session, envelope: &Envelope) -> Option<Way> {
     if envelope.exchange.is_empty() {
-        return Some(lists(session, envelope, std::slice::from_ref(&envelope.routing_key)));
+        let queues = std::slice::from_ref(&envelope.routing_key);
+        return Some((Destination::Lists(lists(session, envelope, queues)), None));
     }
-    match session.topology.exchange_kind(&envelope.exchange) {
-        Some(ExchangeKind::Fanout) => Some(Destination::Broadcast),
-        _ => None,
+    let kind = session.topology.exchange_kind(&envelope.exchange);
+    if kind == Some(ExchangeKind::Fanout) {
+        return Some((Destination::Broadcast, None));
     }
+    let mut cache = session.lock(&session.route_cache);
+    // What cannot be routed is refused when the routes are read.
+    let find = |table: &Table| table.queues(kind.as_ref().ok_or(Undeclared), &envelope.routing_key).unwrap_or_default();
+    let (number, queues) = cache.queues(&envelope.exchange, &envelope.routing_key, find)?;
+    drop(cache);
+    Some((Destination::Lists(lists(session, envelope, &queues)), Some(number)))
 }
 
-/// Returns where a message goes by a binding table, or `None` when it matches no queue.
-fn route_by(session: &Session, envelope: &Envelope, table: &Table) -> Result<Option<Destination>> {
+/// Returns where a message goes by what was read, or `None` when that matches no queue.
+fn route_by(session: &Session, envelope: &Envelope, found: &Found) -> Result<Option<Way>> {
     let kind = session.topology.exchange_kind(&envelope.exchange);
+    if kind == Some(ExchangeKind::Fanout) {
+        return Ok(Some((Destination::Broadcast, None)));
+    }
+    let table = found.table.as_ref().map_err(Error::duplicate)?;
     if kind.is_none() && table.is_empty() {
         let message = "the exchange is not declared and has no bindings";
         return Err(Error::new(ErrorKind::NotFound, message).with("exchange", &envelope.exchange));
     }
-    let mut queues = table.queues(kind.as_ref().ok_or(Undeclared), &envelope.routing_key)?;
-    if queues.is_empty()
-        && kind != Some(ExchangeKind::Topic)
-        && let Some(queue) = &session.options.deadletter_queue
-    {
+    let queues = table.queues(kind.as_ref().ok_or(Undeclared), &envelope.routing_key)?;
+    if !queues.is_empty() {
+        return Ok(Some((Destination::Lists(lists(session, envelope, &queues)), found.number)));
+    }
+    let dead = session.options.deadletter_queue.as_ref().filter(|_| kind != Some(ExchangeKind::Topic));
+    Ok(dead.map(|queue| {
         if session.warnings.allows("deadletter_queue", session.handle.now()) {
             tracing::warn!(exchange = %envelope.exchange, routing_key = %envelope.routing_key, %queue,
                 "no queue is bound with this key; the message goes to the dead-letter queue");
         }
-        queues.push(queue.as_str().into());
-    }
-    Ok((!queues.is_empty()).then(|| lists(session, envelope, &queues)))
+        (Destination::Lists(lists(session, envelope, &[queue.as_str().into()])), None)
+    }))
 }
 
-fn lists(session: &Session, envelope: &Envelope, queues: &[ShortStr]) -> Destination {
+fn lists(session: &Session, envelope: &Envelope, queues: &[ShortStr]) -> Vec<List> {
     let priority = list_priority(envelope);
     let list =
         |queue: &ShortStr| (session.keys.list_for(queue, priority), queue.clone(), session.topology.expires(queue));
-    Destination::Lists(queues.iter().map(list).collect())
+    queues.iter().map(list).collect()
 }
 
-fn submit(session: &Session, ticket: Ticket, destination: Destination, prepared: &Prepared) {
-    let replies = destination.replies(session);
-    let deadline = ticket.deadline;
-    let request = Request::Publish(Box::new(Publishing { ticket, destination, is_repeated: false }));
-    let Some(request) = session.queue_behind_refused(request) else { return };
-    let write = |request: &Request, out: &mut Vec<u8>| {
-        if let Request::Publish(publishing) = request {
-            publishing.destination.write(session, &publishing.ticket.envelope, prepared, out);
-        }
-    };
-    session.expect_confirm();
-    if let Err(request) = session.command.submit(request, replies, deadline, write)
-        && let Request::Publish(publishing) = *request
-    {
-        publishing.fail(session, false, &closed());
-    }
+fn submit(session: &Session, ticket: Ticket, (destination, route): Way, prepared: &Prepared) {
+    Publishing { ticket, destination, route, reached: Vec::new(), is_repeated: false }.submit(session, prepared);
 }
 
 impl Destination {
@@ -283,6 +296,22 @@ impl Destination {
 }
 
 impl Publishing {
+    fn submit(self, session: &Session, prepared: &Prepared) {
+        let replies = self.destination.replies(session);
+        let deadline = self.ticket.deadline;
+        let request = Request::Publish(Box::new(self));
+        let Some(request) = session.queue_behind_refused(request) else { return };
+        let write = |request: &Request, out: &mut Vec<u8>| {
+            if let Request::Publish(publishing) = request {
+                publishing.destination.write(session, &publishing.ticket.envelope, prepared, out);
+            }
+        };
+        session.expect_confirm();
+        if let Err(request) = session.command.submit(request, replies, deadline, write) {
+            session.fail_later(*request);
+        }
+    }
+
     /// Uses the server's answer.
     pub(crate) fn handle_answer(self, session: &Session, value: Value) {
         let mut is_stored = matches!(self.destination, Destination::Lists(_));
@@ -316,12 +345,57 @@ impl Publishing {
             Ok(0) => self.ticket.finish_unroutable(session),
             Ok(queues) if !is_stored => self.confirm(session, queues),
             Ok(queues) => {
-                if let Some((publishing, queues)) = session.hold(self, queues) {
-                    publishing.confirm(session, queues);
+                let queues = queues + self.reached.len();
+                if let Some(publishing) = session.check_route(self) {
+                    publishing.stored(session, queues);
                 }
             }
-            Err(error) => self.ticket.finish(session, Err(error)),
+            // Where it is already it stays.
+            Err(error) if !self.reached.is_empty() => self.end(session, Err(error.with_outcome(Outcome::Unknown))),
+            Err(error) => self.end(session, Err(error)),
         }
+    }
+
+    /// The server has it in `queues` queues, and there are no more to reach.
+    fn stored(self, session: &Session, queues: usize) {
+        if let Some((publishing, queues)) = session.hold(self, queues) {
+            publishing.confirm(session, queues);
+        }
+    }
+
+    /// Sends it to those of `queues` that do not have it, as `route` says.
+    pub(crate) fn reach(mut self, session: &Session, queues: &[ShortStr], route: Option<RouteNumber>) {
+        self.note_reached();
+        self.route = route;
+        let is_missed = |queue: &&ShortStr| !self.reached.iter().any(|(_, reached, _)| reached == *queue);
+        let missed: Vec<ShortStr> = queues.iter().filter(is_missed).cloned().collect();
+        if missed.is_empty() {
+            let queues = self.reached.len();
+            return self.stored(session, queues);
+        }
+        self.destination = Destination::Lists(lists(session, &self.ticket.envelope, &missed));
+        self.submit_again(session, false);
+    }
+
+    fn note_reached(&mut self) {
+        if let Destination::Lists(lists) = &mut self.destination {
+            self.reached.append(lists);
+        }
+    }
+
+    /// Returns by which routes it was sent.
+    pub(crate) fn route(&self) -> Option<RouteNumber> {
+        self.route
+    }
+
+    /// Returns the exchange.
+    pub(crate) fn exchange(&self) -> &ShortStr {
+        &self.ticket.envelope.exchange
+    }
+
+    /// Returns the routing key.
+    pub(crate) fn routing_key(&self) -> &ShortStr {
+        &self.ticket.envelope.routing_key
     }
 
     /// Ends it: `queues` queues or listeners have the message.
@@ -343,6 +417,10 @@ impl Publishing {
     /// Sends it once more, as a possible double if what had it may be gone.
     pub(crate) fn submit_again(mut self, session: &Session, is_repeated: bool) {
         self.is_repeated |= is_repeated;
+        if is_repeated && let Destination::Lists(lists) = &mut self.destination {
+            // What had it may have lost it.
+            lists.append(&mut self.reached);
+        }
         let Some((replies, bytes)) = self.to_bytes(session) else {
             return self.fail(session, true, &closed());
         };
@@ -358,7 +436,8 @@ impl Publishing {
 
     /// Ends it without an answer.
     pub(crate) fn fail(self, session: &Session, written: bool, error: &Error) {
-        let outcome = if written || self.is_repeated { Outcome::Unknown } else { Outcome::NotSent };
+        let may_be_there = written || self.is_repeated || !self.reached.is_empty();
+        let outcome = if may_be_there { Outcome::Unknown } else { Outcome::NotSent };
         let error = match (error.kind(), outcome) {
             (ErrorKind::Timeout, Outcome::NotSent) => {
                 let late = Error::new(ErrorKind::Timeout, "not sent in time");

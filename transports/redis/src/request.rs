@@ -8,6 +8,8 @@ use redis::Value;
 
 use crate::brpop::Waiting;
 use crate::publish::Publishing;
+use crate::route_check::Checking;
+use crate::routes::Reading;
 use crate::settle::{Aside, Returning, Settling};
 use crate::take::{Popped, Taking};
 
@@ -21,11 +23,13 @@ pub(crate) enum Request {
     Wait,
     /// The binding table of an exchange, for the publishes that wait for read number `id`.
     Routes {
-        /// The exchange.
-        exchange: ShortStr,
+        /// What is read.
+        reading: Box<Reading>,
         /// The number of the read.
         id: u64,
     },
+    /// The binding table of an exchange, for publishes that may have missed a queue.
+    Check(Box<Checking>),
     /// Messages are taken off lists.
     Take(Box<Taking>),
     /// What became of a take whose answer was lost is looked up.

@@ -1,16 +1,20 @@
 //! Reads of binding tables: one serves every publish that was called before it is sent.
+//!
+//! What is read is [kept](crate::route_cache) where the server tells when it changes.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use kombu_core::{Error, Result, ShortStr};
+use kombu_core::{Error, ExchangeKind, Result, ShortStr};
 use redis::Value;
 
 use crate::binding::{self, Table};
 use crate::channel_core::ChannelCore;
-use crate::connection::{command, refusal, unexpected};
+use crate::connection::{closed, command, refusal, unexpected};
 use crate::request::Request;
+use crate::route_cache::RouteNumber;
 use crate::session::Session;
+use crate::topology::Changes;
 
 /// The reads under way.
 #[derive(Default)]
@@ -22,8 +26,83 @@ pub(crate) struct Routes {
     waiting: HashMap<u64, Vec<Arc<ChannelCore>>>,
 }
 
+/// One read of an exchange's routes.
+pub(crate) struct Reading {
+    pub(crate) exchange: ShortStr,
+    /// Whether the server is asked to tell when they change.
+    is_tracked: bool,
+    /// Those the process had made when it was sent.
+    changes: Changes,
+}
+
+/// What was read.
+pub(crate) struct Found {
+    pub(crate) table: Result<Arc<Table>>,
+    /// What it is kept as.
+    pub(crate) number: Option<RouteNumber>,
+}
+
+impl Reading {
+    /// Prepares a read of the routes of `exchange`.
+    pub(crate) fn new(session: &Session, exchange: &ShortStr) -> Self {
+        let is_tracked = session.lock(&session.route_cache).is_tracking();
+        Reading { exchange: exchange.clone(), is_tracked, changes: session.topology.changes(exchange) }
+    }
+
+    /// Returns how many replies it has.
+    pub(crate) fn replies(&self) -> u32 {
+        if self.is_tracked { 2 } else { 1 }
+    }
+
+    /// Writes it.
+    pub(crate) fn write(&self, session: &Session, out: &mut Vec<u8>) {
+        if self.is_tracked {
+            command::command(out, &["CLIENT", "CACHING", "YES"]);
+        }
+        command::command(out, &["SMEMBERS", &session.keys.binding(&self.exchange)]);
+    }
+
+    /// Uses the answer; `None` when the server does not let itself be asked to tell: without that it is to be read again.
+    pub(crate) fn handle_answer(self, session: &Session, value: &Value) -> Option<Found> {
+        let Reading { exchange, is_tracked, changes } = self;
+        if is_tracked && is_about_caching(value) {
+            session.lock(&session.route_cache).set_tracking(false);
+            return None;
+        }
+        let table = match value {
+            Value::Array(members) | Value::Set(members) if members.is_empty() => session.assert_bindings(&exchange),
+            Value::Array(members) | Value::Set(members) => {
+                let texts = members.iter().filter_map(|member| match member {
+                    Value::BulkString(text) => Some(text),
+                    _ => None,
+                });
+                Table::parse(texts, session.keys.sep())
+            }
+            Value::ServerError(error) => return Some(Found { table: Err(refusal(error)), number: None }),
+            other => return Some(Found { table: Err(unexpected("SMEMBERS", other)), number: None }),
+        };
+        if let Some(member) = table.malformed().first()
+            && session.warnings.allows("malformed binding", session.handle.now())
+        {
+            tracing::warn!(%exchange, member, "a binding cannot be read and routes nothing");
+        }
+        let table = Arc::new(table);
+        let keys = vec![session.keys.binding(&exchange).into()];
+        let kept = is_tracked && !table.is_empty();
+        let number =
+            kept.then(|| session.lock(&session.route_cache).keep(&exchange, keys, Arc::clone(&table), changes));
+        Some(Found { table: Ok(table), number: number.flatten() })
+    }
+}
+
+/// Says whether what was refused is to be told of changes, not the read itself.
+fn is_about_caching(value: &Value) -> bool {
+    let Value::ServerError(error) = value else { return false };
+    error.details().is_some_and(|details| details.to_ascii_lowercase().contains("caching"))
+}
+
 impl Session {
-    /// Asks for the binding table of `exchange` on behalf of `channel`; returns the number of the read. A read that is not
+    /// Asks for the routes of `exchange` on behalf of `channel`; returns the number of the read. A read that is not
     /// written yet is shared: it will be as fresh as one made for this call.
     pub(crate) fn read_routes(&self, exchange: &ShortStr, channel: &Arc<ChannelCore>) -> u64 {
         let mut routes = self.lock(&self.routes);
@@ -33,11 +112,7 @@ impl Session {
             None => {
                 routes.next += 1;
                 let id = routes.next;
-                let request = Request::Routes { exchange: exchange.clone(), id };
-                let key = self.keys.binding(exchange);
-                let submitted =
-                    self.command.submit(request, 1, None, |_, out| command::command(out, &["SMEMBERS", &key]));
-                if let Ok(epoch) = submitted {
+                if let Some(epoch) = self.submit_reading(Reading::new(self, exchange), id) {
                     routes.newest.insert(exchange.clone(), (id, epoch));
                 }
                 id
@@ -50,35 +125,38 @@ impl Session {
         id
     }
 
-    /// Sends on what waited for a table.
-    pub(crate) fn handle_routes(&self, exchange: &ShortStr, id: u64, value: Value) {
-        let table = match &value {
-            Value::Array(members) | Value::Set(members) if members.is_empty() => Ok(self.assert_bindings(exchange)),
-            Value::Array(members) | Value::Set(members) => {
-                let texts = members.iter().filter_map(|member| match member {
-                    Value::BulkString(text) => Some(text),
-                    _ => None,
-                });
-                Ok(Table::parse(texts, self.keys.sep()))
+    fn submit_reading(&self, reading: Reading, id: u64) -> Option<u64> {
+        let replies = reading.replies();
+        let request = Request::Routes { reading: Box::new(reading), id };
+        let write = |request: &Request, out: &mut Vec<u8>| {
+            if let Request::Routes { reading, .. } = request {
+                reading.write(self, out);
             }
-            Value::ServerError(error) => Err(refusal(error)),
-            other => Err(unexpected("SMEMBERS", other)),
         };
-        if let Ok(table) = &table
-            && let Some(member) = table.malformed().first()
-            && self.warnings.allows("malformed binding", self.handle.now())
-        {
-            tracing::warn!(%exchange, member, "a binding cannot be read and routes nothing");
+        self.command.submit(request, replies, None, write).ok()
+    }
+
+    /// Sends on what waited for a table.
+    pub(crate) fn handle_routes(&self, reading: Reading, id: u64, value: &Value) {
+        let exchange = reading.exchange.clone();
+        match reading.handle_answer(self, value) {
+            Some(found) => self.finish_routes(&exchange, id, &Arc::new(found)),
+            None => {
+                if self.submit_reading(Reading::new(self, &exchange), id).is_none() {
+                    self.handle_lost_routes(id, &closed());
+                }
+                self.touch();
+            }
         }
-        self.finish_routes(exchange, id, &Arc::new(table));
     }
 
     /// Fails what waited for a read that has no answer.
     pub(crate) fn handle_lost_routes(&self, id: u64, error: &Error) {
-        self.finish_routes(&ShortStr::default(), id, &Arc::new(Err(error.duplicate())));
+        let found = Found { table: Err(error.duplicate()), number: None };
+        self.finish_routes(&ShortStr::default(), id, &Arc::new(found));
     }
 
-    fn finish_routes(&self, exchange: &ShortStr, id: u64, table: &Arc<Result<Table>>) {
+    fn finish_routes(&self, exchange: &ShortStr, id: u64, found: &Arc<Found>) {
         let channels = {
             let mut routes = self.lock(&self.routes);
             if routes.newest.get(exchange).is_some_and(|(newest, _)| *newest == id) {
@@ -87,7 +165,7 @@ impl Session {
             routes.waiting.remove(&id).unwrap_or_default()
         };
         for channel in channels {
-            channel.handle_routes(self, id, table);
+            channel.handle_routes(self, id, found);
         }
         self.touch();
     }
@@ -105,7 +183,19 @@ impl Session {
             members.push(binding::member(&kind, &key, &queue, self.keys.sep()));
             let (replies, bytes) = self.bind_bytes(exchange, &kind, &queue, &key);
             self.send_quietly("binding again", replies, |out| out.extend_from_slice(&bytes));
+            if kind == ExchangeKind::Fanout && self.is_stored(&queue) {
+                let (stored, member) = (self.keys.stored(exchange), self.keys.stored_member(&queue, &key));
+                self.send_quietly("binding again", 1, |out| command::command(out, &["SADD", &stored, &member]));
+            }
         }
         Table::parse(members, self.keys.sep())
+    }
+
+    /// The server may have lost what this process has bound: all of it is bound again. Where another process has done so
+    /// already its tables are not empty, and nobody would notice that ours are missing.
+    pub(crate) fn assert_all_bindings(&self) {
+        for exchange in self.topology.bound_exchanges() {
+            self.assert_bindings(&exchange);
+        }
     }
 }

@@ -25,6 +25,8 @@ use crate::multi_channel_poller::MultiChannelPoller;
 use crate::options::RedisOptions;
 use crate::refused::Refused;
 use crate::request::Request;
+use crate::route_cache::RouteCache;
+use crate::route_check::RouteChecks;
 use crate::routes::Routes;
 use crate::sweep::Sweep;
 use crate::topology::Topology;
@@ -49,6 +51,8 @@ pub(crate) struct Session {
     pub(crate) run_id: Mutex<Option<String>>,
     pub(crate) backlog: Backlog,
     pub(crate) routes: Mutex<Routes>,
+    pub(crate) route_cache: Mutex<RouteCache>,
+    pub(crate) route_checks: Mutex<RouteChecks>,
     pub(crate) held: Mutex<Held>,
     pub(crate) warnings: LogLimit,
     pub(crate) sweep: Mutex<Sweep>,
@@ -85,6 +89,8 @@ impl Session {
                 run_id: Mutex::default(),
                 backlog: Backlog::default(),
                 routes: Mutex::default(),
+                route_cache: Mutex::default(),
+                route_checks: Mutex::default(),
                 held: Mutex::default(),
                 warnings: LogLimit::default(),
                 sweep: Mutex::default(),
@@ -153,6 +159,7 @@ impl Session {
             link.close(hub);
         }
         self.deliver_broadcasts();
+        self.submit_route_checks();
         self.submit_wait();
         self.command.flush(hub);
         for link in links {
@@ -199,13 +206,21 @@ impl Session {
         self.touch();
     }
 
-    /// Sends a request of the poller or a channel on the command connection. One that comes too late for it fails.
+    /// Sends a request of the poller or a channel on the command connection. One that comes too late for it fails, after the
+    /// call: whoever submits may hold what is locked to fail it.
     pub(crate) fn submit(&self, request: Request, bytes: &[u8]) {
-        if let Err(request) = self.command.submit(request, 1, None, |_, out| out.extend_from_slice(bytes)) {
-            let error = closed();
-            self.handle_failure_anywhere(*request, false, &error);
+        let submitted = self.command.submit(request, 1, None, |_, out| out.extend_from_slice(bytes));
+        if let Err(request) = submitted {
+            self.fail_later(*request);
         }
         self.touch();
+    }
+
+    /// Fails what comes too late for the command connection.
+    pub(crate) fn fail_later(&self, request: Request) {
+        if let Some(me) = self.me() {
+            self.handle.call_soon(move |_| me.handle_failure_anywhere(request, false, &closed()));
+        }
     }
 
     /// Returns the field of `unacked` of number `number`.
@@ -270,6 +285,7 @@ impl Session {
         }
         self.command.close(hub);
         self.fail_held(&closed());
+        self.fail_route_checks();
         self.fail_refused();
     }
 

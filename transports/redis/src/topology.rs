@@ -4,6 +4,7 @@
 //! all connections of the process to one database remember it together, for as long as one of them lives.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use kombu_core::method::{ExchangeDeclare, QueueDeclare};
@@ -22,6 +23,20 @@ pub(crate) struct Topology(Mutex<Declared>);
 struct Declared {
     exchanges: HashMap<ShortStr, ExchangeDeclare>,
     queues: HashMap<ShortStr, QueueFacts>,
+    changes: HashMap<ShortStr, Arc<AtomicU64>>,
+}
+
+/// The changes that this process has made to the routes of an exchange, up to some time.
+pub(crate) struct Changes {
+    all: Arc<AtomicU64>,
+    known: u64,
+}
+
+impl Changes {
+    /// Says whether there are no others since.
+    pub(crate) fn are_known(&self) -> bool {
+        self.all.load(Ordering::Acquire) == self.known
+    }
 }
 
 /// What is known of a queue.
@@ -64,7 +79,10 @@ impl Topology {
     pub(crate) fn declare_exchange(&self, method: &ExchangeDeclare) -> Result<()> {
         let mut declared = self.lock();
         declared.check_exchange(method)?;
-        declared.exchanges.entry(method.exchange.clone()).or_insert_with(|| method.clone());
+        if !declared.exchanges.contains_key(&method.exchange) {
+            declared.exchanges.insert(method.exchange.clone(), method.clone());
+            declared.note_change(&method.exchange);
+        }
         Ok(())
     }
 
@@ -86,6 +104,7 @@ impl Topology {
     pub(crate) fn forget_exchange(&self, exchange: &str) {
         let mut declared = self.lock();
         declared.exchanges.remove(exchange);
+        declared.note_change(exchange);
         for facts in declared.queues.values_mut() {
             facts.bindings.retain(|(bound, _)| bound != exchange);
         }
@@ -131,6 +150,36 @@ impl Topology {
         if let Some(facts) = self.lock().queues.get_mut(queue) {
             facts.bindings.retain(|(bound, key)| !(bound == exchange && key == routing_key));
         }
+    }
+
+    /// Notes that a change to the routes of an exchange is made: the server has said so.
+    pub(crate) fn note_change(&self, exchange: &str) {
+        self.lock().note_change(exchange);
+    }
+
+    /// Returns the changes made to the routes of an exchange so far.
+    pub(crate) fn changes(&self, exchange: &str) -> Changes {
+        let mut declared = self.lock();
+        if declared.changes.len() >= MAX_CHANGES {
+            // What nobody remembers has no changes to be told of.
+            declared.changes.retain(|_, changes| Arc::strong_count(changes) > 1);
+        }
+        let all = match declared.changes.get(exchange) {
+            Some(all) => Arc::clone(all),
+            None => Arc::clone(declared.changes.entry(exchange.into()).or_default()),
+        };
+        let known = all.load(Ordering::Acquire);
+        Changes { all, known }
+    }
+
+    /// Returns the exchanges that queues are bound to.
+    pub(crate) fn bound_exchanges(&self) -> Vec<ShortStr> {
+        let declared = self.lock();
+        let bindings = declared.queues.values().flat_map(|facts| &facts.bindings);
+        let mut exchanges: Vec<ShortStr> = bindings.map(|(exchange, _)| exchange.clone()).collect();
+        exchanges.sort_unstable();
+        exchanges.dedup();
+        exchanges
     }
 
     /// Returns the queues bound to an exchange, with the keys.
@@ -205,6 +254,12 @@ impl Topology {
 }
 
 impl Declared {
+    fn note_change(&self, exchange: &str) {
+        if let Some(changes) = self.changes.get(exchange) {
+            changes.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
     fn check_exchange(&self, method: &ExchangeDeclare) -> Result<()> {
         let Some(known) = self.exchanges.get(&method.exchange) else { return Ok(()) };
         let (known, wanted) = (ExchangeDefinition::from(known.clone()), ExchangeDefinition::from(method.clone()));
@@ -214,6 +269,9 @@ impl Declared {
         }
     }
 }
+
+/// How many exchanges' changes are counted before those nobody asks about are forgotten.
+const MAX_CHANGES: usize = 8192;
 
 /// Reads a whole number, also from text, as Kombu takes `x-expires`.
 fn whole(value: &Value) -> Option<u64> {

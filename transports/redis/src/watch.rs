@@ -44,15 +44,20 @@ impl Session {
         let Value::Push { kind: redis::PushKind::Invalidate, data } = value else { return };
         match data.first() {
             Some(Value::Array(keys)) => {
-                let mut poller = self.poller();
                 for key in keys {
-                    if let Value::BulkString(key) = key {
-                        poller.handle_changed(self, &String::from_utf8_lossy(key));
+                    let Value::BulkString(key) = key else { continue };
+                    let key = String::from_utf8_lossy(key);
+                    if !self.lock(&self.route_cache).handle_changed(&key) {
+                        self.poller().handle_changed(self, &key);
                     }
                 }
             }
-            // Everything is gone, the server's memory of our inboxes too.
-            _ => self.poller().handle_flushed(self),
+            // Everything is gone, what was bound and the server's memory of our inboxes too.
+            _ => {
+                self.lock(&self.route_cache).clear();
+                self.assert_all_bindings();
+                self.poller().handle_flushed(self);
+            }
         }
         self.touch();
     }

@@ -22,6 +22,7 @@ mod reconnect;
 mod refused;
 mod registry;
 mod requeue_and_restore;
+mod routes;
 mod sentinel;
 mod sweep;
 mod tls;
