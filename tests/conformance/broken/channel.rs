@@ -57,7 +57,9 @@ impl Inside {
     }
 
     pub(crate) fn each_held(&self, act: impl Fn(DeliveryTag, ShortStr, Arc<Envelope>)) {
-        for (tag, (queue, envelope)) in std::mem::take(&mut *lock(&self.held)) {
+        // Not in the loop's head, where it would stay locked: what is settled makes room for the next delivery.
+        let held = std::mem::take(&mut *lock(&self.held));
+        for (tag, (queue, envelope)) in held {
             act(DeliveryTag(tag), queue, envelope);
         }
     }

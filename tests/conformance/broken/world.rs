@@ -44,7 +44,7 @@ pub(crate) fn entry(number: usize) -> TransportEntry {
 
 fn make(mut config: TransportConfig) -> Result<Arc<dyn Transport>> {
     let number = config.url.scheme().strip_prefix("broken-").and_then(|number| number.parse::<usize>().ok());
-    let fault = number.and_then(|number| table::VARIANTS.get(number)).map(|(fault, _)| *fault);
+    let fault = number.and_then(|number| table::transports().nth(number)).map(|(fault, _)| fault);
     let fault = fault.ok_or_else(|| Error::new(ErrorKind::UnknownTransport, "no such variant"))?;
     let name = config.url.host().unwrap_or_default().to_owned();
     let password = config.url.password().map(str::to_owned);
@@ -103,7 +103,11 @@ impl Transport for BrokenTransport {
             }
             Fault::LeaksDescriptor => drop(std::fs::File::open("/proc/self/stat").map(std::mem::forget)),
             Fault::LeaksThread => {
-                std::thread::spawn(|| std::thread::sleep(std::time::Duration::from_secs(3)));
+                std::thread::spawn(|| {
+                    loop {
+                        std::thread::park();
+                    }
+                });
             }
             _ => {}
         }

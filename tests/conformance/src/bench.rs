@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -42,6 +43,9 @@ pub(crate) struct Bench {
 
 /// By a clock that is turned by hand, so many turns of the hub in which nothing happens mean that nothing is under way.
 const IDLE_TURNS: u32 = 12;
+
+/// By a clock that is turned by hand, so many turns of the hub mean that it turns for ever: no wait of a check takes a tenth.
+const MOST_TURNS: u32 = 20_000;
 
 impl Bench {
     pub(crate) fn new(
@@ -163,19 +167,30 @@ impl Bench {
     }
 
     pub(crate) fn wait_until_within(&self, patience: Duration, what: &str, done: &mut dyn FnMut() -> bool) -> Verdict {
+        if self.is_manual() {
+            return self.wait_by_turns(what, done);
+        }
         let end = Instant::now() + patience;
-        let mut idle = 0;
         while !done() {
-            if self.turn()? {
-                idle = 0;
-            } else if self.manual.is_some() {
-                idle += 1;
-                if idle > IDLE_TURNS {
-                    return Err(Failure::new(format!("waited for {what}, but nothing is under way any more")));
-                }
-            }
+            self.turn()?;
             if Instant::now() > end {
                 return Err(Failure::new(format!("waited {patience:?} in vain for {what}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits where time stands still: how long the machine takes for it does not matter.
+    fn wait_by_turns(&self, what: &str, done: &mut dyn FnMut() -> bool) -> Verdict {
+        let (mut turns, mut idle) = (0, 0);
+        while !done() {
+            idle = if self.turn()? { 0 } else { idle + 1 };
+            turns += 1;
+            if idle > IDLE_TURNS {
+                return Err(Failure::new(format!("waited for {what}, but nothing is under way any more")));
+            }
+            if turns > MOST_TURNS {
+                return Err(Failure::new(format!("waited {turns} turns of the hub in vain for {what}")));
             }
         }
         Ok(())
@@ -230,15 +245,19 @@ impl Bench {
     pub(crate) fn rescue(&self) -> Rescue {
         let (sender, dropped) = std::sync::mpsc::channel::<()>();
         let (manual, handle, patience) = (self.manual.clone(), self.hub.handle(), self.patience());
+        let sleep = if self.is_small() { patience / 3 } else { patience };
+        let came = Arc::new(AtomicBool::new(false));
+        let coming = Arc::clone(&came);
         std::thread::spawn(move || {
-            if dropped.recv_timeout(patience) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+            if dropped.recv_timeout(sleep) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+                coming.store(true, Ordering::Release);
                 if let Some(manual) = manual {
                     manual.advance(patience * 1000);
                 }
                 handle.stop();
             }
         });
-        Rescue(sender)
+        Rescue { came, _sender: sender }
     }
 
     /// Lets `time` pass: at once by a clock that is turned by hand, else by turning the hub for that long.
@@ -357,7 +376,18 @@ impl Bench {
 }
 
 /// See [`Bench::rescue`].
-pub(crate) struct Rescue(#[allow(dead_code, reason = "its drop is what counts")] std::sync::mpsc::Sender<()>);
+pub(crate) struct Rescue {
+    came: Arc<AtomicBool>,
+    /// Its drop tells that nobody needs to be rescued any more.
+    _sender: std::sync::mpsc::Sender<()>,
+}
+
+impl Rescue {
+    /// Says whether it was needed.
+    pub(crate) fn came(&self) -> bool {
+        self.came.load(Ordering::Acquire)
+    }
+}
 
 /// A waker that wakes a hub.
 pub(crate) fn poke_waker(handle: kombu_core::hub::HubHandle) -> Waker {
