@@ -13,6 +13,8 @@ pub(crate) struct ActiveQueue {
     pub(crate) json: Arc<str>,
     pub(crate) lists: Vec<Arc<str>>,
     pub(crate) consumers: Vec<Arc<Consumer>>,
+    /// Whether some have a higher priority than others.
+    is_ranked: bool,
     /// Whose turn it is.
     pub(crate) next: usize,
     /// Whether there may be messages: it was woken, or not empty at the last look.
@@ -36,6 +38,7 @@ impl ActiveQueue {
             json,
             lists,
             consumers: vec![Arc::clone(consumer)],
+            is_ranked: false,
             next: 0,
             may_have: true,
             credit: (0, 0),
@@ -44,6 +47,23 @@ impl ActiveQueue {
             has_waiter: false,
             watch: Watch::No,
         }
+    }
+
+    /// Adds a consumer.
+    pub(crate) fn add(&mut self, consumer: &Arc<Consumer>) {
+        self.consumers.push(Arc::clone(consumer));
+        self.look_at_ranks();
+    }
+
+    /// Takes a consumer out.
+    pub(crate) fn discard(&mut self, consumer: &Arc<Consumer>) {
+        self.consumers.retain(|other| !Arc::ptr_eq(other, consumer));
+        self.look_at_ranks();
+    }
+
+    fn look_at_ranks(&mut self) {
+        let first = self.consumers.first().map(|first| first.priority);
+        self.is_ranked = self.consumers.iter().any(|consumer| Some(consumer.priority) != first);
     }
 
     /// Notes how much its consumers may have.
@@ -86,13 +106,19 @@ impl ActiveQueue {
         self.consumers.iter().any(|consumer| consumer.no_ack && consumer.may_have() && consumer.credit() == 0)
     }
 
-    /// Returns the consumer whose turn it is, of one kind or of both, and counts its delivery.
+    /// Returns the consumer whose turn it is, of one kind or of both and of the highest priority, and counts its delivery.
     pub(crate) fn choose(&mut self, no_ack: Option<bool>) -> Option<Arc<Consumer>> {
         let count = self.consumers.len();
+        let may_have =
+            |consumer: &Consumer| no_ack.is_none_or(|wanted| wanted == consumer.no_ack) && consumer.may_have();
+        let highest = match self.is_ranked {
+            true => self.consumers.iter().filter(|consumer| may_have(consumer)).map(|consumer| consumer.priority).max(),
+            false => None,
+        };
         for offset in 0..count {
             let index = (self.next + offset) % count;
             let consumer = &self.consumers[index];
-            if no_ack.is_none_or(|wanted| wanted == consumer.no_ack) && consumer.may_have() {
+            if highest.is_none_or(|highest| consumer.priority == highest) && may_have(consumer) {
                 self.next = (index + 1) % count;
                 consumer.take_credit();
                 return Some(Arc::clone(consumer));

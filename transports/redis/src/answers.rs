@@ -36,6 +36,7 @@ impl Session {
             Request::Register(_) => {}
             Request::NoteInboxes { name, lists } => self.poller().waiters.handle_noted(&name, &lists, false),
             Request::Watch(queues) => self.poller().handle_watched(&queues, None),
+            Request::Look(looks) => self.handle_lost_look(&looks),
             Request::Quiet(_) => {}
         }
     }
@@ -87,6 +88,8 @@ impl LinkOwner for Session {
             Role::Command => {
                 let last_run = std::mem::replace(&mut *self.lock(&self.run_id), greeting.run_id.clone());
                 self.lock(&self.route_cache).set_tracking(greeting.is_tracking);
+                self.set_tracking(greeting.is_tracking);
+                self.lock(&self.standings).doubt();
                 if last_run.is_some() && last_run != greeting.run_id {
                     self.assert_all_bindings();
                 }
@@ -153,6 +156,7 @@ impl LinkOwner for Session {
             Request::Register(name) => self.handle_registered(&name, &value),
             Request::NoteInboxes { name, lists } => me.handle_noted(hub, &name, &lists, &value),
             Request::Watch(queues) => self.poller().handle_watched(&queues, Some(&value)),
+            Request::Look(looks) => me.handle_looked(&looks, &value),
             // Taken apart above.
             Request::Probe(_) => {}
             Request::Quiet(what) => self.handle_refused_quietly(what, &value),
@@ -205,6 +209,7 @@ impl LinkOwner for Session {
             Request::Brpop(_) | Request::Blmove(_) | Request::Unblock(_) | Request::Watch(_) | Request::Wait => {
                 Fate::Drop
             }
+            Request::Look(_) => Fate::Drop,
             _ => Fate::Keep,
         }
     }

@@ -15,7 +15,8 @@ use kombu_core::method::{
 };
 use kombu_core::reply::Reply;
 use kombu_core::{
-    Channel, ChannelEvents, Confirm, DeliveryTag, Envelope, Error, Malformed, Qos, Result, Settled, ShortStr, reply,
+    Channel, ChannelEvents, Confirm, DeliveryTag, Envelope, Error, Malformed, Qos, Result, Scope, Settled, ShortStr,
+    reply,
 };
 use redis::Value;
 
@@ -53,6 +54,22 @@ impl RedisChannel {
     }
 }
 
+impl RedisChannel {
+    /// Ends the channel where an operation's error does.
+    async fn answered<T>(&self, operation: &'static str, answer: Result<T>) -> Result<T> {
+        match answer {
+            Ok(answer) => Ok(answer),
+            Err(error) => {
+                let error = error.during(operation);
+                if error.scope() == Scope::Channel {
+                    self.0.end(error.duplicate()).await;
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
 impl Drop for RedisChannel {
     fn drop(&mut self) {
         if self.0.closed_error().is_none() {
@@ -66,32 +83,38 @@ impl Drop for RedisChannel {
 #[async_trait]
 impl Channel for RedisChannel {
     async fn exchange_declare(&self, method: ExchangeDeclare) -> Result<()> {
-        self.in_order().await?.exchange_declare(method).await.map_err(|error| error.during("exchange.declare"))
+        let answer = self.in_order().await?.exchange_declare(method).await;
+        self.answered("exchange.declare", answer).await
     }
 
     async fn exchange_delete(&self, method: ExchangeDelete) -> Result<()> {
-        self.in_order().await?.exchange_delete(method).await.map_err(|error| error.during("exchange.delete"))
+        let answer = self.in_order().await?.exchange_delete(method).await;
+        self.answered("exchange.delete", answer).await
     }
 
     async fn queue_declare(&self, method: QueueDeclare) -> Result<QueueDeclared> {
-        self.in_order().await?.queue_declare(method).await.map_err(|error| error.during("queue.declare"))
+        let answer = self.in_order().await?.queue_declare(method).await;
+        self.answered("queue.declare", answer).await
     }
 
     async fn queue_bind(&self, method: QueueBind) -> Result<()> {
-        self.in_order().await?.queue_bind(method).await.map_err(|error| error.during("queue.bind"))
+        let answer = self.in_order().await?.queue_bind(method).await;
+        self.answered("queue.bind", answer).await
     }
 
     async fn queue_unbind(&self, method: QueueBind) -> Result<()> {
-        self.in_order().await?.queue_unbind(method).await.map_err(|error| error.during("queue.unbind"))
+        let answer = self.in_order().await?.queue_unbind(method).await;
+        self.answered("queue.unbind", answer).await
     }
 
     async fn queue_purge(&self, queue: ShortStr) -> Result<u32> {
         let purged = self.in_order().await?.queue_purge(&queue).await;
-        purged.map_err(|error| error.during("queue.purge").with("queue", &queue))
+        self.answered("queue.purge", purged.map_err(|error| error.with("queue", &queue))).await
     }
 
     async fn queue_delete(&self, method: QueueDelete) -> Result<u32> {
-        self.in_order().await?.queue_delete(method).await.map_err(|error| error.during("queue.delete"))
+        let answer = self.in_order().await?.queue_delete(method).await;
+        self.answered("queue.delete", answer).await
     }
 
     async fn basic_qos(&self, qos: Qos) -> Result<()> {
@@ -102,7 +125,8 @@ impl Channel for RedisChannel {
 
     async fn basic_consume(&self, method: BasicConsume, sink: Arc<dyn DeliverySink>) -> Result<ConsumerTag> {
         let session = self.session()?;
-        let (tag, subscribed) = self.0.consume(session, method, sink).map_err(|error| error.during("basic.consume"))?;
+        let consumed = self.0.consume(session, method, sink).await;
+        let (tag, subscribed) = self.answered("basic.consume", consumed).await?;
         if let Some(subscribed) = subscribed
             && let Err(error) = subscribed.await.unwrap_or_else(|| Err(crate::connection::closed()))
         {
@@ -193,16 +217,24 @@ impl Channel for RedisChannel {
 }
 
 impl ChannelCore {
-    fn consume(
+    async fn consume(
         self: &Arc<Self>,
         session: &Arc<Session>,
         method: BasicConsume,
         sink: Arc<dyn DeliverySink>,
     ) -> Result<(ConsumerTag, Option<Reply<Result<()>>>)> {
-        let tag = self.name_consumer(method.consumer_tag)?;
+        let tag = self.name_consumer(method.consumer_tag.clone())?;
+        let consumer = Consumer::new(tag.clone(), &method, session.next_consumer(), sink, self)?;
         session.topology.add_consumer(&method.queue, method.exclusive)?;
-        let consumer = Consumer::new(tag.clone(), method.queue, method.no_ack, self.prefetch(), sink, self);
-        self.add_consumer(Arc::clone(&consumer));
+        if let Err(error) = session.join(&consumer).await {
+            session.topology.remove_consumer(&method.queue);
+            return Err(error);
+        }
+        // The channel may have ended meanwhile.
+        if let Err(error) = self.add_consumer(Arc::clone(&consumer)) {
+            session.end_consumer(&consumer).await;
+            return Err(error);
+        }
         let mut poller = session.poller();
         poller.add(session, &consumer)?;
         let subscribed = poller.listener.add(session, &consumer);
@@ -325,6 +357,9 @@ impl Session {
             // A waiter that still waits for the queue would move its next message: to the same place, but late.
             let queue = consumer.queue.clone();
             within(self, CLOSE_PATIENCE, self.quiesce(move |poller| !poller.is_taking_from(&queue))).await;
+        }
+        if let Some(Err(error)) = within(self, CLOSE_PATIENCE, self.part(consumer)).await {
+            tracing::debug!(queue = %consumer.queue, %error, "a consumer that ended goes with the lease");
         }
         if self.topology.remove_consumer(&consumer.queue) {
             let method = QueueDelete { queue: consumer.queue.clone(), if_unused: true, if_empty: false };

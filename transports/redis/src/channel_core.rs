@@ -107,8 +107,19 @@ impl ChannelCore {
     }
 
     /// Adds a consumer.
-    pub(crate) fn add_consumer(&self, consumer: Arc<Consumer>) {
-        self.session.lock(&self.state).consumers.insert(consumer.tag.clone(), consumer);
+    ///
+    /// # Errors
+    ///
+    /// Why the channel is not open.
+    pub(crate) fn add_consumer(&self, consumer: Arc<Consumer>) -> Result<(), Error> {
+        let mut state = self.session.lock(&self.state);
+        match &state.ended {
+            Some(ended) => Err(ended.duplicate()),
+            None => {
+                state.consumers.insert(consumer.tag.clone(), consumer);
+                Ok(())
+            }
+        }
     }
 
     /// Takes a consumer out.

@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 
-use kombu_core::ShortStr;
 use kombu_core::delivery::{ConsumerTag, DeliverySink};
+use kombu_core::method::BasicConsume;
+use kombu_core::{Result, ShortStr};
 
 use crate::channel_core::ChannelCore;
 
@@ -13,12 +14,20 @@ pub(crate) struct Consumer {
     pub(crate) tag: ConsumerTag,
     pub(crate) queue: ShortStr,
     pub(crate) no_ack: bool,
+    /// Its number on the connection.
+    pub(crate) number: u64,
+    /// `x-priority`: those of a higher one are served first.
+    pub(crate) priority: i64,
+    /// Whether it is to be alone on its queue.
+    pub(crate) exclusive: bool,
     pub(crate) sink: Arc<dyn DeliverySink>,
     pub(crate) channel: Weak<ChannelCore>,
     /// How many deliveries it may hold unsettled; 0 is no limit.
     window: u32,
     unsettled: AtomicU32,
     cancelled: AtomicBool,
+    /// Whether others come first: it takes nothing.
+    held_back: AtomicBool,
 }
 
 /// How many deliveries may be unsettled at once, and how many are.
@@ -41,31 +50,44 @@ impl Window {
 
 impl Consumer {
     /// Makes one that has no delivery yet.
+    ///
+    /// # Errors
+    ///
+    /// `PreconditionFailed` and `Unsupported` for arguments that are wrong or that nobody understands.
     pub(crate) fn new(
         tag: ConsumerTag,
-        queue: ShortStr,
-        no_ack: bool,
-        window: u32,
+        method: &BasicConsume,
+        number: u64,
         sink: Arc<dyn DeliverySink>,
         channel: &Arc<ChannelCore>,
-    ) -> Arc<Self> {
-        Arc::new(Consumer {
+    ) -> Result<Arc<Self>> {
+        let window = channel.prefetch();
+        Ok(Arc::new(Consumer {
             tag,
-            queue,
-            no_ack,
+            queue: method.queue.clone(),
+            no_ack: method.no_ack,
+            number,
+            priority: kombu_virtual::consumer_priority(method)?,
+            exclusive: method.exclusive,
             sink,
             channel: Arc::downgrade(channel),
             window,
             unsettled: AtomicU32::new(0),
             cancelled: AtomicBool::new(false),
-        })
+            held_back: AtomicBool::new(false),
+        }))
     }
 
     /// Returns how many more deliveries it may have now.
     pub(crate) fn credit(&self) -> usize {
-        if self.cancelled.load(Ordering::Acquire) {
+        if self.cancelled.load(Ordering::Acquire) || self.held_back.load(Ordering::Acquire) {
             return 0;
         }
+        self.room()
+    }
+
+    /// Returns how many more deliveries it has room for, whether or not others come first.
+    pub(crate) fn room(&self) -> usize {
         if self.no_ack {
             // Nothing is settled: what counts is what the application has not taken yet.
             return NO_ACK_WINDOW.saturating_sub(self.sink.waiting());
@@ -103,6 +125,11 @@ impl Consumer {
                 channel.window.unsettled.fetch_sub(1, Ordering::AcqRel);
             }
         }
+    }
+
+    /// Notes whether others come first; says whether that is new.
+    pub(crate) fn hold_back(&self, is_held_back: bool) -> bool {
+        self.held_back.swap(is_held_back, Ordering::AcqRel) != is_held_back
     }
 
     /// Ends it: it gets nothing more.

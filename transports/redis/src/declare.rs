@@ -1,10 +1,9 @@
-//! Declaring, binding, purging and deleting.
+//! Declaring, binding and purging.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use kombu_core::method::{ExchangeDeclare, ExchangeDelete, QueueBind, QueueDeclare, QueueDeclared, QueueDelete};
-use kombu_core::{Error, ErrorKind, ExchangeKind, Result, ShortStr};
+use kombu_core::method::{ExchangeDeclare, QueueBind, QueueDeclare, QueueDeclared};
+use kombu_core::{Error, ErrorKind, ExchangeKind, Result, Scope, ShortStr};
 use redis::Value;
 
 use crate::binding;
@@ -48,29 +47,6 @@ impl Session {
         Err(no_exchange(exchange))
     }
 
-    /// Forgets an exchange and removes its bindings.
-    pub(crate) async fn exchange_delete(&self, method: ExchangeDelete) -> Result<()> {
-        let table = self.keys.binding(&method.exchange);
-        if method.if_unused {
-            let count = self.call(1, |out| command::command(out, &["SCARD", &table])).await?;
-            if !matches!(count, Value::Int(0)) {
-                let message = "the exchange has bindings";
-                return Err(Error::new(ErrorKind::PreconditionFailed, message).with("exchange", &method.exchange));
-            }
-        }
-        self.topology.forget_exchange(&method.exchange);
-        let (permanent, deadlines) = (self.keys.binding_permanent(&method.exchange), self.keys.binding_deadlines());
-        let stored = self.keys.stored(&method.exchange);
-        let definition = self.keys.exchange_definition(&method.exchange);
-        let answers = self.transaction(2, |out| {
-            command::command(out, &["DEL", &table, &permanent, &stored, &definition]);
-            command::command(out, &["ZREM", &deadlines, &method.exchange]);
-        });
-        let deleted = answers.await.map(drop);
-        self.topology.note_change(&method.exchange);
-        deleted
-    }
-
     /// Names a queue and counts its messages.
     pub(crate) async fn queue_declare(&self, method: QueueDeclare) -> Result<QueueDeclared> {
         if method.queue.contains(self.keys.sep()) {
@@ -88,7 +64,7 @@ impl Session {
             && self.queue_definition(&queue).await?.is_none()
         {
             let message = "no queue of that name: it has no messages, and this process did not declare it";
-            return Err(Error::new(ErrorKind::NotFound, message).with("queue", &queue));
+            return Err(Error::new(ErrorKind::NotFound, message).in_scope(Scope::Channel).with("queue", &queue));
         }
         if !method.passive {
             self.define_queue(&queue, &method.clone().into()).await?;
@@ -98,8 +74,7 @@ impl Session {
                 exclusive.push(queue.clone());
             }
         }
-        let message_count = self.len(&queue).await?;
-        let consumer_count = self.topology.queue(&queue).map_or(0, |facts| facts.consumers);
+        let (message_count, consumer_count) = self.counts(&queue).await?;
         Ok(QueueDeclared { queue, message_count, consumer_count })
     }
 
@@ -107,7 +82,9 @@ impl Session {
     pub(crate) async fn queue_bind(&self, method: QueueBind) -> Result<()> {
         if method.exchange.is_empty() {
             let message = "the default exchange routes to every queue by its name; it takes no bindings";
-            return Err(Error::new(ErrorKind::AccessRefused, message).with("queue", &method.queue));
+            return Err(Error::new(ErrorKind::AccessRefused, message)
+                .in_scope(Scope::Channel)
+                .with("queue", &method.queue));
         }
         let kind = self.kind_of(&method.exchange).await?;
         let is_new = !self
@@ -184,7 +161,8 @@ impl Session {
         self.remove_bindings(&method.queue, &[(method.exchange, method.routing_key)]).await
     }
 
-    async fn remove_bindings(&self, queue: &str, bindings: &[(ShortStr, ShortStr)]) -> Result<()> {
+    /// Removes bindings of a queue.
+    pub(crate) async fn remove_bindings(&self, queue: &str, bindings: &[(ShortStr, ShortStr)]) -> Result<()> {
         if bindings.is_empty() {
             return Ok(());
         }
@@ -218,47 +196,17 @@ impl Session {
         Ok(sum(answers.await?.iter().step_by(2)))
     }
 
-    /// Removes a queue with its messages and those of its bindings that this process knows.
-    pub(crate) async fn queue_delete(self: &Arc<Self>, method: QueueDelete) -> Result<u32> {
-        let queue = &method.queue;
-        let facts = self.topology.queue(queue).unwrap_or_default();
-        if method.if_unused && facts.consumers > 0 {
-            let message = "the queue has consumers";
-            return Err(Error::new(ErrorKind::PreconditionFailed, message).with("queue", queue));
-        }
-        if method.if_empty && self.len(queue).await? > 0 {
-            let message = "the queue has messages";
-            return Err(Error::new(ErrorKind::PreconditionFailed, message).with("queue", queue));
-        }
-        let facts = self.topology.forget_queue(queue);
-        let consumers = self.poller().consumers_of(queue);
-        for consumer in consumers {
-            if let Some(channel) = consumer.channel.upgrade() {
-                channel.remove_consumer(&consumer.tag);
-            }
-            consumer.cancel();
-            self.poller().discard(&consumer);
-            let error = Error::new(ErrorKind::NotFound, "the queue was deleted").with("queue", queue);
-            consumer.sink.cancelled(error);
-        }
-        // What was taken for its consumers goes back first, so that it goes with the queue.
-        self.touch();
-        self.quiesce(|poller| !poller.is_taking_from(queue)).await;
-        self.remove_bindings(queue, &facts.bindings).await?;
-        let definition = self.keys.queue_definition(queue);
-        self.call(1, |out| command::command(out, &["DEL", &definition])).await?;
-        self.queue_purge(queue).await
-    }
-
-    /// Counts the ready messages of a queue.
-    pub(crate) async fn len(&self, queue: &str) -> Result<u32> {
+    /// Counts the ready messages and the consumers of a queue.
+    async fn counts(&self, queue: &str) -> Result<(u32, u32)> {
         let lists: Vec<String> = self.keys.lists(queue).collect();
-        let answers = self.transaction(lists.len(), |out| {
+        let answers = self.transaction(lists.len() + 1, |out| {
+            command::command(out, &["HLEN", &self.keys.consumers_of(queue)]);
             for list in &lists {
                 command::command(out, &["LLEN", list]);
             }
         });
-        Ok(sum(answers.await?.iter()))
+        let answers = answers.await?;
+        Ok((sum(answers.iter().skip(1)), sum(answers.iter().take(1))))
     }
 
     async fn exists(&self, queue: &str) -> Result<bool> {
@@ -274,7 +222,7 @@ impl Session {
     }
 
     /// Sends `count` commands as one transaction and returns their answers.
-    async fn transaction(&self, count: usize, write: impl FnOnce(&mut Vec<u8>)) -> Result<Vec<Value>> {
+    pub(crate) async fn transaction(&self, count: usize, write: impl FnOnce(&mut Vec<u8>)) -> Result<Vec<Value>> {
         let replies = u32::try_from(count + 2).unwrap_or(u32::MAX);
         let answer = self.call(replies, |out| {
             command::command(out, &["MULTI"]);
@@ -293,7 +241,9 @@ impl Session {
 
 #[cold]
 fn no_exchange(exchange: &str) -> Error {
-    Error::new(ErrorKind::NotFound, "the exchange is not declared and has no bindings").with("exchange", exchange)
+    Error::new(ErrorKind::NotFound, "the exchange is not declared and has no bindings")
+        .in_scope(Scope::Channel)
+        .with("exchange", exchange)
 }
 
 fn succeed(answer: &Value) -> Result<()> {

@@ -226,6 +226,22 @@ impl Keys {
         format!("{}_kombu.rs.consumer.{consumer}", self.prefix)
     }
 
+    /// Returns the hash of the consumers of `queue`.
+    pub(crate) fn consumers_of(&self, queue: &str) -> String {
+        format!("{}_kombu.rs.consumers_of.{queue}", self.prefix)
+    }
+
+    /// Returns the hash that tells consumers of `queue` when something about it changes that concerns all of them.
+    pub(crate) fn mark(&self, queue: &str) -> String {
+        format!("{}_kombu.rs.mark.{queue}", self.prefix)
+    }
+
+    /// Returns the queue that `key` holds the [consumers](Keys::consumers_of) of, or [marks](Keys::mark).
+    pub(crate) fn consumed_queue<'k>(&self, key: &'k str) -> Option<&'k str> {
+        let name = key.strip_prefix(&*self.prefix)?.strip_prefix("_kombu.rs.")?;
+        name.strip_prefix("mark.").or_else(|| name.strip_prefix("consumers_of."))
+    }
+
     /// Returns the sorted set of consumers whose lease is over by the time they are looked after again.
     pub(crate) fn dead(&self) -> String {
         format!("{}_kombu.rs.dead", self.prefix)
@@ -302,6 +318,15 @@ mod tests {
     }
 
     #[test]
+    fn what_concerns_consumers_is_known_by_its_key() {
+        let keys = keys(|options| options.global_keyprefix = "p:".into());
+        assert_eq!(keys.consumed_queue(&keys.mark("a.b")), Some("a.b"));
+        assert_eq!(keys.consumed_queue(&keys.consumers_of("a.b")), Some("a.b"));
+        assert_eq!(keys.consumed_queue(&keys.consumers()), None);
+        assert_eq!(keys.consumed_queue("_kombu.rs.mark.a"), None);
+    }
+
+    #[test]
     fn names_of_our_own_start_alike() {
         let keys = keys(|options| options.global_keyprefix = "p:".into());
         let list = keys.list("q", 3);
@@ -310,6 +335,8 @@ mod tests {
             (keys.consumers(), "consumers"),
             (keys.consumer("c"), "consumer.c"),
             (keys.dead(), "dead"),
+            (keys.consumers_of("q"), "consumers_of.q"),
+            (keys.mark("q"), "mark.q"),
             (keys.inbox("c", &list), "inbox.c.q\u{6}\u{16}3"),
             (keys.stored("x"), "stored.x"),
             (keys.queue_definition("q"), "queue.q"),

@@ -105,6 +105,7 @@ impl Session {
         };
         let Some(before) = lost else { return false };
         self.lock(&self.lease).until = None;
+        self.lock(&self.standings).lose_name();
         tracing::warn!(broker = %self.target.label,
             "the lease is over: what was unsettled is given to other consumers");
         self.touch();
@@ -192,6 +193,9 @@ impl Session {
         if restored > 0 {
             tracing::info!(broker = %self.target.label, restored, "gave back what a dead consumer held");
         }
+        for queue in &dead.queues {
+            self.part_from(queue, &dead.consumer, None).await?;
+        }
         if !numbers.is_empty() {
             let entry = self.keys.consumer(&dead.consumer);
             self.call(1, |out| command::command(out, &["HDEL", &entry, "held", "from", "next"])).await?;
@@ -276,6 +280,11 @@ impl Keeper {
                     }
                     if refreshes {
                         refreshed = now;
+                    }
+                    if !session.is_tracking() {
+                        // Nobody tells what has changed.
+                        session.lock(&session.standings).doubt();
+                        session.touch();
                     }
                     if let Some(soonest) = soonest {
                         wait = interval.min(Duration::from_millis(soonest + 10));

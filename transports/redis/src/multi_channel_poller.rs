@@ -116,7 +116,7 @@ impl MultiChannelPoller {
     /// `InvalidArgument` for a name that cannot be written.
     pub(crate) fn add(&mut self, session: &Session, consumer: &Arc<Consumer>) -> Result<()> {
         if let Some(queue) = self.queues.iter_mut().find(|queue| queue.name == consumer.queue) {
-            queue.consumers.push(Arc::clone(consumer));
+            queue.add(consumer);
             queue.may_have = true;
             return Ok(());
         }
@@ -132,9 +132,7 @@ impl MultiChannelPoller {
 
     /// Takes a consumer out.
     pub(crate) fn discard(&mut self, consumer: &Arc<Consumer>) {
-        for queue in &mut self.queues {
-            queue.consumers.retain(|other| !Arc::ptr_eq(other, consumer));
-        }
+        self.queues.iter_mut().for_each(|queue| queue.discard(consumer));
         self.queues.retain(|queue| !queue.consumers.is_empty());
         self.listener.discard(consumer);
         let Some(channel) = consumer.channel.upgrade() else { return };

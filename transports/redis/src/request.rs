@@ -11,6 +11,7 @@ use crate::publish::Publishing;
 use crate::route_check::Checking;
 use crate::routes::Reading;
 use crate::settle::{Aside, Returning, Settling};
+use crate::standing::Look;
 use crate::take::{Popped, Taking};
 
 /// One request to the server, with what is needed to use its answer and to repeat it.
@@ -59,6 +60,8 @@ pub(crate) enum Request {
     },
     /// The lists of these queues are looked at, to be told when something is added to them.
     Watch(Vec<ShortStr>),
+    /// Who consumes these queues, and whether they are there, is looked at, to be told when that changes.
+    Look(Vec<Look>),
     /// The first of what was refused is tried again.
     Probe(Box<Request>),
     /// Done without anybody waiting; the word is for the log.

@@ -12,6 +12,8 @@ mod bind_expiring;
 mod broadcast;
 mod claim;
 mod define;
+mod delete_queue;
+mod joining;
 mod lease;
 mod record;
 mod requeue;
@@ -29,6 +31,8 @@ pub(crate) use self::bind_expiring::BindExpiring;
 pub(crate) use self::broadcast::{Broadcast, hash_of, is_stored_for};
 pub(crate) use self::claim::{Claim, ClaimInbox, ClaimList, ClaimQueue, Claimed};
 pub(crate) use self::define::Define;
+pub(crate) use self::delete_queue::{DeleteQueue, Deleted};
+pub(crate) use self::joining::{Join, Joined, Part, Room};
 pub(crate) use self::lease::{Bury, Ending, NoteInboxes, Reap, Reaped, Renew, Renewed};
 pub(crate) use self::record::{Record, Recorded};
 pub(crate) use self::requeue::{Copy, GivenBack, Requeue, Requeued};
@@ -99,7 +103,7 @@ macro_rules! source {
     };
 }
 
-static SCRIPTS: LazyLock<[Script; 15]> = LazyLock::new(|| {
+static SCRIPTS: LazyLock<[Script; 19]> = LazyLock::new(|| {
     [
         Script::new("claim", source!("claim.lua")),
         Script::new("record", source!("record.lua")),
@@ -108,6 +112,10 @@ static SCRIPTS: LazyLock<[Script; 15]> = LazyLock::new(|| {
         Script::new("set_aside", source!("splice.lua", "set_aside.lua")),
         Script::new("bind_expiring", source!("bind_expiring.lua")),
         Script::new("define", source!("define.lua")),
+        Script::new("join", source!("join.lua")),
+        Script::new("part", source!("part.lua")),
+        Script::new("room", source!("room.lua")),
+        Script::new("delete_queue", source!("delete_queue.lua")),
         Script::new("sweep_bindings", source!("sweep_bindings.lua")),
         Script::new("broadcast", source!("broadcast.lua")),
         Script::new("unlock", source!("unlock.lua")),

@@ -28,6 +28,7 @@ use crate::request::Request;
 use crate::route_cache::RouteCache;
 use crate::route_check::RouteChecks;
 use crate::routes::Routes;
+use crate::standing::Standings;
 use crate::sweep::Sweep;
 use crate::topology::Topology;
 
@@ -62,7 +63,12 @@ pub(crate) struct Session {
     pub(crate) exclusive: Mutex<Vec<ShortStr>>,
     poller: Mutex<MultiChannelPoller>,
     channels: Mutex<HashMap<u64, Arc<ChannelCore>>>,
+    /// Where the consumers stand among all of their queues.
+    pub(crate) standings: Mutex<Standings>,
+    /// Whether the server tells on the command connection what has changed.
+    is_tracking: AtomicBool,
     next_channel: AtomicU64,
+    next_consumer: AtomicU64,
     dirty: AtomicBool,
     closing: AtomicBool,
     hooks: Mutex<Vec<HookId>>,
@@ -97,7 +103,10 @@ impl Session {
                 refused: Mutex::default(),
                 exclusive: Mutex::default(),
                 channels: Mutex::default(),
+                standings: Mutex::default(),
+                is_tracking: AtomicBool::new(false),
                 next_channel: AtomicU64::new(1),
+                next_consumer: AtomicU64::new(1),
                 dirty: AtomicBool::new(false),
                 closing: AtomicBool::new(false),
                 hooks: Mutex::default(),
@@ -149,6 +158,7 @@ impl Session {
             channel.submit_settles(self);
             channel.watch_publishes(self, hub);
         }
+        self.submit_standings();
         let (links, unused) = {
             let mut poller = self.poller();
             poller.on_poll_start(self, hub);
@@ -239,6 +249,21 @@ impl Session {
         let channel = Arc::new(ChannelCore::new(id, Arc::clone(self)));
         self.lock(&self.channels).insert(id, Arc::clone(&channel));
         channel
+    }
+
+    /// Returns the number of a new consumer.
+    pub(crate) fn next_consumer(&self) -> u64 {
+        self.next_consumer.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Notes whether the server tells on the command connection what has changed.
+    pub(crate) fn set_tracking(&self, is_tracking: bool) {
+        self.is_tracking.store(is_tracking, Ordering::Release);
+    }
+
+    /// Says whether the server tells on the command connection what has changed.
+    pub(crate) fn is_tracking(&self) -> bool {
+        self.is_tracking.load(Ordering::Acquire)
     }
 
     /// Forgets a channel.

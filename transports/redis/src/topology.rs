@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use kombu_core::method::{ExchangeDeclare, QueueDeclare};
-use kombu_core::{Error, ErrorKind, ExchangeKind, Result, ShortStr, Value};
+use kombu_core::{Error, ErrorKind, ExchangeKind, Result, Scope, ShortStr, Value};
 
 use kombu_virtual::ExchangeDefinition;
 
@@ -228,7 +228,7 @@ impl Topology {
         let facts = declared.queues.entry(queue.clone()).or_default();
         if facts.is_exclusively_consumed || (exclusive && facts.consumers > 0) {
             let message = "another consumer has the queue, and one of them wants it exclusively";
-            return Err(Error::new(ErrorKind::AccessRefused, message).with("queue", queue));
+            return Err(Error::new(ErrorKind::AccessRefused, message).in_scope(Scope::Channel).with("queue", queue));
         }
         facts.consumers += 1;
         facts.is_exclusively_consumed = exclusive;

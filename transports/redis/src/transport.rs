@@ -221,6 +221,10 @@ fn capabilities(options: &RedisOptions) -> Capabilities {
     capabilities.prefetch = Support::Emulated;
     capabilities.prefetch_global = Support::Emulated;
     capabilities.consumer_cancel_notice = Support::Emulated;
+    // By the leases of the consumers, among programs of ours; Python's know nothing of it.
+    capabilities.exclusive_consumer = Support::Emulated;
+    capabilities.consumer_priority = Support::Emulated;
+    capabilities.single_active_consumer = Support::Emulated;
     capabilities.fair_dispatch = Support::Emulated;
     capabilities.persistent = Support::Native;
     capabilities.confirms = Support::Native;

@@ -47,7 +47,7 @@ impl Session {
                 for key in keys {
                     let Value::BulkString(key) = key else { continue };
                     let key = String::from_utf8_lossy(key);
-                    if !self.lock(&self.route_cache).handle_changed(&key) {
+                    if !self.lock(&self.route_cache).handle_changed(&key) && !self.handle_changed_standing(&key) {
                         self.poller().handle_changed(self, &key);
                     }
                 }
@@ -56,6 +56,7 @@ impl Session {
             _ => {
                 self.lock(&self.route_cache).clear();
                 self.assert_all_bindings();
+                self.lock(&self.standings).doubt();
                 self.poller().handle_flushed(self);
             }
         }

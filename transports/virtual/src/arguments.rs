@@ -46,7 +46,11 @@ pub(crate) fn routing(exchange: &str, kind: &ExchangeKind, arguments: &FieldTabl
 }
 
 /// Reads the priority of a consumer, 0 unless given, and refuses arguments nobody here understands.
-pub(crate) fn consumer_priority(method: &BasicConsume) -> Result<i64> {
+///
+/// # Errors
+///
+/// `PreconditionFailed` for a priority that is no integer, `Unsupported` for arguments that start `x-` and mean nothing here.
+pub fn consumer_priority(method: &BasicConsume) -> Result<i64> {
     let mut priority = 0;
     for (name, value) in method.arguments.iter() {
         match name.as_str() {

@@ -53,6 +53,7 @@ mod transport;
 mod turn;
 mod unacked;
 
+pub use arguments::consumer_priority;
 pub use broker::VirtualBroker;
 pub use capabilities::{emulated, native};
 pub use definition::{BindingDefinition, ExchangeDefinition, QueueDefinition};

@@ -15,10 +15,7 @@ pub(crate) fn suite() -> kombu_core::Result<Suite> {
             "fanout_ignores_key",
             "Kombu's `fanout_patterns`: a keyed publish reaches the queues bound by that key",
         )
-        .known_failure("delete_if_empty", "the refusal does not end the channel")
         .known_failure("delivery_count_grows", "the first delivery says nothing instead of 0")
-        .known_failure("queue_deletion_notifies_consumer", "nobody tells the consumers of a deleted queue")
-        .known_failure("broken_consumer_is_never_silent", "nobody tells the consumers of a deleted queue")
         .known_failure("body_over_limit_refused", "`max_body` is declared and not enforced");
     Ok(suite)
 }

@@ -124,6 +124,8 @@ pub(crate) struct Reaped {
     pub(crate) inboxes: Vec<(String, String)>,
     /// Its waiting clients: the run of the server and the number.
     pub(crate) clients: Vec<(String, i64)>,
+    /// The queues it consumed.
+    pub(crate) queues: Vec<String>,
 }
 
 impl Reap<'_> {
@@ -159,6 +161,8 @@ impl Reap<'_> {
                 name => {
                     if let Some(inbox) = name.strip_prefix(INBOX) {
                         reaped.inboxes.push((inbox.to_owned(), value));
+                    } else if let Some(queue) = name.strip_prefix(QUEUE) {
+                        reaped.queues.push(queue.to_owned());
                     } else if let Some(client) = name.strip_prefix(CLIENT).and_then(|client| client.parse().ok()) {
                         reaped.clients.push((value, client));
                     }
@@ -212,5 +216,7 @@ impl Bury<'_> {
 
 /// What the fields of a consumer's entry that name inboxes begin with.
 const INBOX: &str = "inbox:";
+/// What those that name queues begin with.
+const QUEUE: &str = "queue:";
 /// What those that name clients begin with.
 const CLIENT: &str = "client:";

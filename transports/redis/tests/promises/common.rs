@@ -219,7 +219,9 @@ pub(crate) fn is_waiting(server: &RedisServer) -> bool {
 
 /// Returns the names of all keys but those that say who consumes.
 pub(crate) fn keys(server: &RedisServer) -> Vec<String> {
-    let says_who = |key: &String| key.starts_with("_kombu.rs.consumer") || key == "_kombu.rs.dead";
+    let says_who = |key: &String| {
+        key.starts_with("_kombu.rs.consumer") || key.starts_with("_kombu.rs.mark.") || key == "_kombu.rs.dead"
+    };
     server.keys().into_iter().filter(|key| !says_who(key)).collect()
 }
 

@@ -5,6 +5,7 @@ mod close_gives_back;
 mod cluster;
 mod common;
 mod confirm;
+mod consumers;
 mod cost;
 mod doors;
 mod errors_are_clean;

@@ -113,12 +113,12 @@ fn overdue(server: &RedisServer) -> i64 {
 #[test]
 fn a_lock_whose_answer_was_lost_is_ours() {
     let server = RedisServer::start();
-    leave_overdue(&server, "dead:1", "q");
     let proxy = FaultProxy::start(server.addr());
     let rig = Rig::try_at(&server.url_at(proxy.addr()), often()).unwrap();
     let channel = rig.channel();
-    proxy.blackhole(Direction::ToClient);
     let inbox = channel.consume("q");
+    proxy.blackhole(Direction::ToClient);
+    leave_overdue(&server, "dead:1", "q");
     assert!(eventually(PATIENCE, || server.command(&["EXISTS", "unacked_mutex"]).int() == 1));
     proxy.cut();
     proxy.pass();
