@@ -150,10 +150,6 @@ fn a_panicking_handler_gives_back_and_goes_on() {
 #[test]
 fn a_message_that_is_always_dropped_is_set_aside_in_the_end() {
     on_each_broker(|broker| {
-        // Its queues do not count deliveries, nor have they a list of what was set aside.
-        if broker.name == "amqp" {
-            return;
-        }
         let connection = Connection::builder(&broker.url).delivery_limit(3).build().unwrap();
         let queue = Queue::new(unique("queue"));
         queue.declare(&connection).wait().unwrap();

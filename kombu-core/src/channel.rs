@@ -170,11 +170,12 @@ pub trait Channel: Send + Sync {
         self.basic_nack(tag, false, requeue)
     }
 
-    /// Moves an unsettled delivery that cannot be handled to the queue's malformed list, with `reason`, instead of discarding
-    /// it. The default, for brokers without such a list, rejects it without requeue, so that a dead-letter exchange gets it.
-    fn set_aside(&self, tag: DeliveryTag, reason: &str) -> Settled {
-        let _ = reason;
-        self.basic_reject(tag, false)
+    /// Moves an unsettled delivery from `queue` that cannot be handled to the queue's malformed list, with `reason`, instead of
+    /// discarding it. The default, for brokers without such a list, rejects it without requeue, so that a dead-letter exchange
+    /// gets it.
+    fn set_aside(&self, delivery: &Delivery, queue: &ShortStr, reason: &str) -> Settled {
+        let _ = (queue, reason);
+        self.basic_reject(delivery.tag, false)
     }
 
     /// Returns up to `limit` of what was set aside from `queue`, oldest first, leaving it there.

@@ -21,6 +21,7 @@ pub mod compression;
 mod connection;
 mod consumer;
 pub mod delivery;
+mod drops;
 pub mod entity;
 mod envelope;
 mod error;

@@ -52,9 +52,9 @@ use crate::spare;
 /// ```
 ///
 /// A message that is dropped unanswered (also by a panicking handler) goes back to its queue, up to the connection's
-/// [delivery limit](crate::ConnectionBuilder::delivery_limit); then it is set aside, where
-/// [`Connection::malformed`](crate::Connection::malformed) shows it. [`leave_unacked`](Message::leave_unacked) leaves it unanswered,
-/// as a message that Kombu's garbage collector takes.
+/// [delivery limit](crate::ConnectionBuilder::delivery_limit); then it is dead-lettered, if its queue was declared through this
+/// connection with a dead-letter exchange, or else set aside, where [`Connection::malformed`](crate::Connection::malformed) shows
+/// it. [`leave_unacked`](Message::leave_unacked) leaves it unanswered, as a message that Kombu's garbage collector takes.
 #[must_use = "a message that is dropped unanswered goes back to its queue"]
 pub struct Message {
     delivery: Delivery,
@@ -262,23 +262,23 @@ impl Message {
     /// The answer may be awaited or dropped; a failure is also reported to the connection's event handler.
     #[inline]
     pub fn ack(self) -> Settling {
-        self.settle(|channel, tag| channel.basic_ack(tag, false))
+        self.settle(|origin, delivery| origin.channel.basic_ack(delivery.tag, false))
     }
 
     /// Tells the broker that nobody will handle the message: it is dead-lettered where the queue says so, and gone elsewhere.
     pub fn reject(self) -> Settling {
-        self.settle(|channel, tag| channel.basic_reject(tag, false))
+        self.settle(|origin, delivery| origin.channel.basic_reject(delivery.tag, false))
     }
 
     /// Gives the message back to its queue, to be delivered again, to this consumer or another.
     pub fn requeue(self) -> Settling {
-        self.settle(|channel, tag| channel.basic_reject(tag, true))
+        self.settle(|origin, delivery| origin.channel.basic_reject(delivery.tag, true))
     }
 
     /// Moves the message to its queue's list of messages that could not be handled, with `reason`; see
     /// [`Connection::malformed`](crate::Connection::malformed). On brokers without such a list it is rejected.
     pub fn set_aside(self, reason: &str) -> Settling {
-        self.settle(|channel, tag| channel.set_aside(tag, reason))
+        self.settle(|origin, delivery| origin.channel.set_aside(delivery, &origin.queue, reason))
     }
 
     /// Leaves the message unanswered: it stays with this consumer until its channel ends, and then goes back.
@@ -287,9 +287,9 @@ impl Message {
     }
 
     #[inline]
-    fn settle(mut self, how: impl FnOnce(&HeldChannel, DeliveryTag) -> Settled) -> Settling {
+    fn settle(mut self, how: impl FnOnce(&Origin, &Delivery) -> Settled) -> Settling {
         let Some(origin) = self.origin.take().filter(|origin| !origin.no_ack) else { return Settling::ready(Ok(())) };
-        let mut answer = how(&origin.channel, self.delivery.tag);
+        let mut answer = how(&origin, &self.delivery);
         match answer.take_now() {
             Some(result) => {
                 spare::give(origin);
@@ -311,12 +311,20 @@ impl Origin {
     /// Gives back a message that was dropped unanswered, unless that happened to it too often.
     #[cold]
     fn dropped(&self, delivery: &Delivery) {
-        let returns = delivery.delivery_count.unwrap_or(u32::from(delivery.redelivered));
+        let inner = self.inner.upgrade();
+        let counted = || inner.as_ref().map_or(0, |inner| inner.drops.count(&self.queue, delivery));
+        let returns = delivery.delivery_count.unwrap_or_else(counted);
         let error = |text| Error::new(ErrorKind::InvalidState, text).with("queue", &self.queue);
         if returns >= self.delivery_limit {
             let reason = format!("dropped unanswered {} times", returns.saturating_add(1));
-            drop(self.channel.set_aside(delivery.tag, &reason));
-            self.tell(ConnectionEvent::SetAside(error(format!("a message was {reason}; it is set aside"))));
+            let becomes = if inner.is_some_and(|inner| inner.topology.has_dead_letter_exchange(&self.queue)) {
+                drop(self.channel.basic_reject(delivery.tag, false));
+                "dead-lettered"
+            } else {
+                drop(self.channel.set_aside(delivery, &self.queue, &reason));
+                "set aside"
+            };
+            self.tell(ConnectionEvent::SetAside(error(format!("a message was {reason}; it is {becomes}"))));
             return;
         }
         self.give_back(delivery);

@@ -96,7 +96,11 @@ impl ConnectionBuilder {
         self
     }
 
-    /// Sets how often a message that is dropped unsettled is given back before it is set aside; default 20.
+    /// Sets how often a message that is dropped unsettled is given back before it is dead-lettered or set aside; default 20.
+    ///
+    /// Where the transport does not count (classic queues of RabbitMQ), this connection does: it knows the messages it dropped last,
+    /// some thousands, by all they consist of. Messages alike in all of it count together, and drops by others are not known, so
+    /// that one which goes round between several consumers is given back more often.
     pub fn delivery_limit(mut self, limit: u32) -> Self {
         self.options.delivery_limit = limit;
         self

@@ -47,7 +47,7 @@ pub enum ConnectionEvent {
     DeclareFailed(Error),
     /// A handler dropped a message unsettled, returned an error, or panicked: the message went back. Told once per consumer.
     HandlerFailed(Error),
-    /// A message came back too often and was set aside.
+    /// A message came back too often and was set aside, or dead-lettered where its queue was declared so.
     SetAside(Error),
     /// A publish matched no queue. Told once per exchange and routing key.
     Unroutable {

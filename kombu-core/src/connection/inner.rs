@@ -19,6 +19,7 @@ use super::unconfirmed::Unanswered;
 use super::{IoPlacement, failover};
 use crate::capability::Capabilities;
 use crate::consumer::ConsumerCore;
+use crate::drops::Drops;
 use crate::error::{Error, ErrorKind, Recovery, Result, Scope};
 use crate::hub::{self, HookId, Hub, HubHandle, instant_after};
 use crate::pending::{Pending, Sent, Terms};
@@ -56,6 +57,7 @@ pub(crate) struct Inner {
     pub(crate) options: ConnectionOptions,
     pub(crate) events: Events,
     pub(crate) topology: Topology,
+    pub(crate) drops: Drops,
     pub(super) lane: Lane,
     pub(super) unanswered: Unanswered,
     pub(super) live: ArcSwapOption<Live>,
@@ -93,6 +95,7 @@ impl Inner {
             options,
             events: Events::default(),
             topology: Topology::default(),
+            drops: Drops::default(),
             lane: Lane::default(),
             unanswered: Unanswered::default(),
             live: ArcSwapOption::empty(),

@@ -86,6 +86,15 @@ impl Topology {
         found.and_then(|(_, names)| names.last()).unwrap_or(name).clone()
     }
 
+    /// Says whether a queue was declared with a dead-letter exchange.
+    pub(crate) fn has_dead_letter_exchange(&self, queue: &ShortStr) -> bool {
+        let declared = self.lock();
+        let named = declared.server_named.iter().find(|(_, names)| names.contains(queue)).map(|(named, _)| named);
+        named
+            .or_else(|| declared.queues.iter().find(|known| known.name() == queue))
+            .is_some_and(Queue::has_dead_letter_exchange)
+    }
+
     pub(super) fn forget_exchange(&self, name: &ShortStr) {
         let mut declared = self.lock();
         declared.exchanges.retain(|exchange| exchange.name() != name);

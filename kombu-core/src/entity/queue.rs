@@ -189,6 +189,11 @@ impl Queue {
         !self.no_declare
     }
 
+    /// Says whether what dies in it goes to an exchange.
+    pub(crate) fn has_dead_letter_exchange(&self) -> bool {
+        self.arguments.get("x-dead-letter-exchange").is_some_and(|exchange| !exchange.is_null())
+    }
+
     /// Returns the arguments for its consumers.
     pub fn consumer_arguments(&self) -> &FieldTable {
         &self.consumer_arguments

@@ -464,11 +464,13 @@ impl Channel for BrokenChannel {
         })
     }
 
-    fn set_aside(&self, tag: DeliveryTag, reason: &str) -> Settled {
+    fn set_aside(&self, delivery: &Delivery, queue: &ShortStr, reason: &str) -> Settled {
         if self.is(Fault::SetAsideRequeues) {
-            return self.basic_nack(tag, false, true);
+            return self.basic_nack(delivery.tag, false, true);
         }
-        self.settle(tag, false, |memory, tag, _| memory.set_aside(tag, reason))
+        self.settle(delivery.tag, false, |memory, tag, _| {
+            memory.set_aside(&Delivery { tag, ..delivery.clone() }, queue, reason)
+        })
     }
 
     async fn malformed(&self, queue: ShortStr, limit: u32) -> Result<Vec<Malformed>> {

@@ -9,8 +9,8 @@ use kombu_core::method::{
     QueueDeclared, QueueDelete,
 };
 use kombu_core::{
-    Channel, ChannelEvents, Confirm, ConsumerTag, Delivery, DeliverySink, DeliveryTag, Envelope, Qos, Result, Settled,
-    ShortStr,
+    Channel, ChannelEvents, Confirm, ConsumerTag, Delivery, DeliverySink, DeliveryTag, Envelope, Malformed, Qos,
+    Result, Settled, ShortStr,
 };
 
 use crate::channel_core::ChannelCore;
@@ -135,6 +135,14 @@ impl Channel for AmqpChannel {
 
     fn basic_nack(&self, tag: DeliveryTag, multiple: bool, requeue: bool) -> Settled {
         self.0.settle("basic.nack", tag, |client| client.nack(tag, multiple, requeue))
+    }
+
+    fn set_aside(&self, delivery: &Delivery, queue: &ShortStr, reason: &str) -> Settled {
+        self.0.set_aside(delivery, queue, reason)
+    }
+
+    async fn malformed(&self, queue: ShortStr, limit: u32) -> Result<Vec<Malformed>> {
+        self.0.malformed(queue, limit).await
     }
 
     fn observe(&self, events: Arc<dyn ChannelEvents>) {

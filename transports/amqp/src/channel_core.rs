@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use kombu_core::{ChannelEvents, DeliveryTag, Error, Result, Scope, Settled};
 
+use crate::aside::Asides;
 use crate::client::ClientChannel;
 use crate::consumer::Consumer;
 use crate::events::Events;
@@ -18,6 +19,7 @@ pub(crate) struct ChannelCore {
     pub(crate) client: Arc<dyn ClientChannel>,
     events: Arc<Events>,
     publisher: OnceLock<Arc<Publisher>>,
+    asides: OnceLock<Asides>,
     consumers: Mutex<Vec<Arc<Consumer>>>,
     /// Closed, or lost.
     is_over: AtomicBool,
@@ -34,6 +36,7 @@ impl ChannelCore {
             client,
             events: Arc::default(),
             publisher: OnceLock::new(),
+            asides: OnceLock::new(),
             consumers: Mutex::default(),
             is_over: AtomicBool::new(false),
             last_tag: AtomicU64::new(0),
@@ -56,11 +59,11 @@ impl ChannelCore {
     }
 
     pub(crate) fn publisher(&self) -> &Arc<Publisher> {
-        self.publisher.get_or_init(|| {
-            let publisher = Publisher::new(Arc::clone(&self.session), Arc::clone(&self.events));
-            self.session.add_publisher(&publisher);
-            publisher
-        })
+        self.publisher.get_or_init(|| Publisher::new(Arc::clone(&self.session), Arc::clone(&self.events)))
+    }
+
+    pub(crate) fn asides(&self) -> &Asides {
+        self.asides.get_or_init(|| Asides::new(Publisher::new(Arc::clone(&self.session), Arc::default())))
     }
 
     pub(crate) fn consumers(&self) -> MutexGuard<'_, Vec<Arc<Consumer>>> {
@@ -111,18 +114,35 @@ impl ChannelCore {
         tag: DeliveryTag,
         how: impl FnOnce(&dyn ClientChannel) -> Result<()>,
     ) -> Settled {
-        let settled = if self.is_over() || (tag.0 != 0 && tag.0 <= self.given_back.load(Ordering::Acquire)) {
-            Err(channel_gone())
-        } else {
-            how(&*self.client).map_err(|_| channel_gone())
-        };
-        let settled = settled.map_err(|error| error.during(operation).with("delivery_tag", tag));
-        if let Err(error) = &settled
-            && let Some(events) = self.events()
-        {
-            events.settle_failed(error.duplicate());
+        let settled = self.settle_now(operation, tag, how);
+        if let Err(error) = &settled {
+            self.tell_failed(error.duplicate());
         }
         Settled::ready(settled)
+    }
+
+    /// As [`settle`](ChannelCore::settle), without telling of a failure.
+    pub(crate) fn settle_now(
+        &self,
+        operation: &'static str,
+        tag: DeliveryTag,
+        how: impl FnOnce(&dyn ClientChannel) -> Result<()>,
+    ) -> Result<()> {
+        let settled =
+            if self.is_taken_back(tag) { Err(channel_gone()) } else { how(&*self.client).map_err(|_| channel_gone()) };
+        settled.map_err(|error| error.during(operation).with("delivery_tag", tag))
+    }
+
+    /// Says whether the broker has taken a delivery back.
+    pub(crate) fn is_taken_back(&self, tag: DeliveryTag) -> bool {
+        self.is_over() || (tag.0 != 0 && tag.0 <= self.given_back.load(Ordering::Acquire))
+    }
+
+    /// Tells that a settle failed.
+    pub(crate) fn tell_failed(&self, error: Error) {
+        if let Some(events) = self.events() {
+            events.settle_failed(error);
+        }
     }
 
     /// Looks whether it was this channel that the broker closed.
@@ -145,6 +165,9 @@ impl ChannelCore {
 
     /// Closes it: what was published and settled is sent, what is held goes back.
     pub(crate) async fn close(&self) -> Result<()> {
+        if let Some(asides) = self.asides.get() {
+            asides.close(self, CLOSE_PATIENCE).await;
+        }
         if let Some(publisher) = self.publisher.get() {
             let is_lost = self.session.ended().is_some();
             if let Some(barrier) = publisher.barrier().filter(|_| !is_lost && !publisher.is_blocked()) {

@@ -31,7 +31,7 @@
 //! | `heartbeat` | the broker's proposal, 60 | seconds between signs of life |
 //! | `login_method` | `PLAIN` | `PLAIN`, `AMQPLAIN` or `EXTERNAL` (the client's certificate) |
 //! | `virtual_host` | `/` | the URL's path wins |
-//! | `frame_max` | 131072 | bytes; a busy connection's buffers grow to 64 frames; a message whose headers exceed one frame ends the connection |
+//! | `frame_max` | 131072 | bytes; a busy connection's buffers grow to 64 frames; one whose headers exceed a frame is refused, and what somebody else sent in larger ones ends the connection |
 //! | `channel_max` | the broker's | |
 //! | `confirm_publish` | `true` | every publish is confirmed; `false` is refused |
 //! | `ssl` | `amqps` in the URL | encrypts; certificate and host name are always verified |
@@ -40,8 +40,17 @@
 //! | `server_hostname` | the URL's host | the name the certificate must have |
 //! | `connection_name` (ours) | none | what RabbitMQ's tools show |
 //! | `single_connection` (ours) | `false` | one broker connection for consuming and publishing |
+//!
+//! # What nobody can handle
+//!
+//! What is [set aside](kombu_core::Message::set_aside), or was dropped too often, is copied to the durable queue
+//! `_kombu.rs.malformed.<queue>`, which is made at need and grows until somebody empties it;
+//! [`Connection::malformed`](kombu_core::Connection::malformed) shows it. A user who may neither make nor fill it is told, and the
+//! message goes back to its queue after five seconds. To look fetches the messages and gives them back, so two who look at once
+//! see less.
 #![forbid(unsafe_code)]
 
+mod aside;
 mod channel;
 mod channel_core;
 mod client;
@@ -49,6 +58,7 @@ mod consumer;
 mod error;
 mod events;
 mod lapin;
+mod malformed;
 mod options;
 mod publish;
 mod session;

@@ -60,7 +60,9 @@ struct State {
 
 impl Publisher {
     pub(crate) fn new(session: Arc<Session>, events: Arc<Events>) -> Arc<Self> {
-        Arc::new(Publisher { state: Mutex::default(), session, events })
+        let publisher = Arc::new(Publisher { state: Mutex::default(), session, events });
+        publisher.session.add_publisher(&publisher);
+        publisher
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -3,12 +3,12 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures_util::future::{Either, select};
 use kombu_core::backlog::Backlog;
 use kombu_core::hub::HubHandle;
-use kombu_core::{Error, ErrorKind, Result, Scope, ShortStr};
+use kombu_core::{Clock, Error, ErrorKind, Result, Scope, ShortStr};
 
 use crate::channel_core::ChannelCore;
 use crate::client::{Client, ClientEvents};
@@ -22,6 +22,7 @@ pub(crate) struct Session {
     pub(crate) handle: HubHandle,
     pub(crate) backlog: Backlog,
     options: Arc<AmqpOptions>,
+    clock: Arc<dyn Clock>,
     parts: Mutex<Parts>,
     /// Held while the publishing connection is made, so that it is made once.
     opening: futures_util::lock::Mutex<()>,
@@ -49,11 +50,12 @@ struct Line {
 }
 
 impl Session {
-    pub(crate) fn new(options: Arc<AmqpOptions>, handle: HubHandle) -> Arc<Self> {
+    pub(crate) fn new(options: Arc<AmqpOptions>, clock: Arc<dyn Clock>, handle: HubHandle) -> Arc<Self> {
         Arc::new(Session {
             handle,
             backlog: Backlog::default(),
             options,
+            clock,
             parts: Mutex::default(),
             opening: futures_util::lock::Mutex::new(()),
             is_consuming: AtomicBool::new(false),
@@ -64,6 +66,11 @@ impl Session {
     fn lock(&self) -> MutexGuard<'_, Parts> {
         // Nothing panics while the lock is held; a poisoned part is as good as any.
         self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the wall-clock time.
+    pub(crate) fn system_time(&self) -> SystemTime {
+        self.clock.system_time()
     }
 
     /// Connects.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use kombu_core::hub::Hub;
 use kombu_core::{
-    Capabilities, Channel, Error, ErrorKind, Ordering, Priority, PriorityOrder, Result, Support, Transport,
+    Capabilities, Channel, Clock, Error, ErrorKind, Ordering, Priority, PriorityOrder, Result, Support, Transport,
     TransportConfig, TransportEntry, registry,
 };
 
@@ -32,11 +32,13 @@ pub fn register() {
 
 fn make(config: TransportConfig) -> Result<Arc<dyn Transport>> {
     let options = Arc::new(AmqpOptions::new(&config)?);
-    Ok(Arc::new(AmqpTransport { options, session: Mutex::new(None), capabilities: Arc::new(capabilities()) }))
+    let (session, capabilities) = (Mutex::new(None), Arc::new(capabilities()));
+    Ok(Arc::new(AmqpTransport { options, clock: config.clock, session, capabilities }))
 }
 
 struct AmqpTransport {
     options: Arc<AmqpOptions>,
+    clock: Arc<dyn Clock>,
     session: Mutex<Option<Arc<Session>>>,
     capabilities: Arc<Capabilities>,
 }
@@ -68,7 +70,8 @@ impl Transport for AmqpTransport {
         if session.is_some() {
             return Err(Error::new(ErrorKind::InvalidState, "the transport is attached to a hub already"));
         }
-        *session = Some(Session::new(Arc::clone(&self.options), hub.io().handle()));
+        let (options, clock) = (Arc::clone(&self.options), Arc::clone(&self.clock));
+        *session = Some(Session::new(options, clock, hub.io().handle()));
         Ok(())
     }
 

@@ -132,7 +132,7 @@ fn what_was_set_aside_is_bounded() {
     lane.queue("q");
     lane.fill("q", 0..3);
     for _ in 0..3 {
-        lane.0.set_aside(lane.get("q").unwrap().tag, "because").take_now().unwrap().unwrap();
+        lane.0.set_aside(&lane.get("q").unwrap(), &"q".into(), "because").take_now().unwrap().unwrap();
     }
     let kept = common::wait(lane.0.malformed("q".into(), 10)).unwrap();
     let raw: Vec<_> = kept.iter().map(|malformed| malformed.raw.to_vec()).collect();

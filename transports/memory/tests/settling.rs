@@ -237,7 +237,7 @@ fn what_was_delivered_from_a_deleted_queue_can_still_be_settled() {
     lane.queue("q");
     lane.ack(held[0].tag);
     lane.requeue(held[1].tag);
-    lane.0.set_aside(held[2].tag, "broken").take_now().unwrap().unwrap();
+    lane.0.set_aside(&held[2], &"q".into(), "broken").take_now().unwrap().unwrap();
     assert_eq!(lane.ready("q"), 0);
 }
 
@@ -249,7 +249,7 @@ fn what_is_set_aside_is_kept_and_shown() {
     lane.queue("q");
     lane.fill("q", 0..3);
     for reason in ["first reason", "second reason"] {
-        lane.0.set_aside(lane.get("q").unwrap().tag, reason).take_now().unwrap().unwrap();
+        lane.0.set_aside(&lane.get("q").unwrap(), &"q".into(), reason).take_now().unwrap().unwrap();
     }
     assert_eq!(hear.take(), ["malformed q", "malformed q"]);
     let other = broker.channel();

@@ -187,8 +187,8 @@ impl Channel for RedisChannel {
         self.0.settle(tag, multiple, if requeue { How::GiveBack } else { How::Forget })
     }
 
-    fn set_aside(&self, tag: DeliveryTag, reason: &str) -> Settled {
-        self.0.settle(tag, false, How::SetAside(reason))
+    fn set_aside(&self, delivery: &Delivery, _: &ShortStr, reason: &str) -> Settled {
+        self.0.settle(delivery.tag, false, How::SetAside(reason))
     }
 
     async fn malformed(&self, queue: ShortStr, limit: u32) -> Result<Vec<Malformed>> {

@@ -189,8 +189,8 @@ impl<S: QueueStore> Channel for VirtualChannel<S> {
         self.settle("basic.reject", tag, false, verdict)
     }
 
-    fn set_aside(&self, tag: DeliveryTag, reason: &str) -> Settled {
-        self.settle("set aside", tag, false, Verdict::SetAside { reason })
+    fn set_aside(&self, delivery: &Delivery, _: &ShortStr, reason: &str) -> Settled {
+        self.settle("set aside", delivery.tag, false, Verdict::SetAside { reason })
     }
 
     async fn malformed(&self, queue: ShortStr, limit: u32) -> Result<Vec<Malformed>> {

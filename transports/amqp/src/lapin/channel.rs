@@ -9,7 +9,10 @@ use kombu_core::method::{
     BasicConsume, BasicGet, ExchangeBind, ExchangeDeclare, ExchangeDelete, QueueBind, QueueDeclare, QueueDeclared,
     QueueDelete,
 };
-use kombu_core::{ConsumerTag, Delivery, DeliveryTag, Envelope, ExchangeKind, Qos, Result, Returned, ShortStr, Value};
+use kombu_core::{
+    ConsumerTag, Delivery, DeliveryTag, Envelope, Error, ErrorKind, ExchangeKind, FieldTable, Qos, Result, Returned,
+    ShortStr, Value,
+};
 use lapin::message::BasicReturnMessage;
 use lapin::options::{
     BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, BasicNackOptions, BasicPublishOptions,
@@ -25,13 +28,41 @@ use crate::client::{ClientChannel, Flight, Incoming, Landed};
 /// A channel of a lapin connection.
 pub(super) struct LapinChannel {
     channel: Arc<lapin::Channel>,
+    /// The largest frame that both ends take, in bytes.
+    frame_max: usize,
     /// Something was settled, which the broker may refuse without having been asked anything.
     has_settled: AtomicBool,
 }
 
 impl LapinChannel {
-    pub(super) fn new(channel: lapin::Channel) -> Self {
-        LapinChannel { channel: Arc::new(channel), has_settled: AtomicBool::new(false) }
+    pub(super) fn new(channel: lapin::Channel, frame_max: u32) -> Self {
+        // None at all is announced as 0.
+        let frame_max = if frame_max == 0 { usize::MAX } else { usize::try_from(frame_max).unwrap_or(usize::MAX) };
+        LapinChannel { channel: Arc::new(channel), frame_max, has_settled: AtomicBool::new(false) }
+    }
+
+    /// Returns the arguments of a method, which goes into one frame.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument` when it would not, for which the broker would end the connection; `Encode`.
+    fn arguments(&self, table: &FieldTable) -> Result<lapin::types::FieldTable> {
+        if !table.is_empty() {
+            self.fits("the arguments", table::size(table), BESIDE_ARGUMENTS)?;
+        }
+        table::write(table)
+    }
+
+    /// Refuses what takes more than a frame, together with what is in the frame `beside` it.
+    fn fits(&self, what: &'static str, size: usize, beside: usize) -> Result<()> {
+        let room = self.frame_max.saturating_sub(beside);
+        if size <= room {
+            return Ok(());
+        }
+        let frame_max = self.frame_max;
+        let message =
+            format!("{what} take {size} bytes; one frame has room for {room}, as `frame_max` is {frame_max} here");
+        Err(Error::new(ErrorKind::InvalidArgument, message))
     }
 }
 
@@ -52,7 +83,7 @@ impl ClientChannel for LapinChannel {
         let name = short(&method.exchange, "the exchange's name")?;
         short(method.kind.as_str(), "the exchange's type")?;
         let declared =
-            self.channel.exchange_declare(name, kind(&method.kind), options, table::write(&method.arguments)?);
+            self.channel.exchange_declare(name, kind(&method.kind), options, self.arguments(&method.arguments)?);
         answered(declared.await)
     }
 
@@ -67,7 +98,7 @@ impl ClientChannel for LapinChannel {
             short(&method.source, "the source's name")?,
             short(&method.routing_key, "the binding key")?,
             ExchangeBindOptions { nowait: false },
-            table::write(&method.arguments)?,
+            self.arguments(&method.arguments)?,
         );
         answered(bound.await)
     }
@@ -78,7 +109,7 @@ impl ClientChannel for LapinChannel {
             short(&method.source, "the source's name")?,
             short(&method.routing_key, "the binding key")?,
             ExchangeUnbindOptions { nowait: false },
-            table::write(&method.arguments)?,
+            self.arguments(&method.arguments)?,
         );
         answered(unbound.await)
     }
@@ -92,7 +123,7 @@ impl ClientChannel for LapinChannel {
             nowait: false,
         };
         let name = short(&method.queue, "the queue's name")?;
-        let declared = answered(self.channel.queue_declare(name, options, table::write(&method.arguments)?).await)?;
+        let declared = answered(self.channel.queue_declare(name, options, self.arguments(&method.arguments)?).await)?;
         Ok(QueueDeclared {
             queue: ShortStr::from(declared.name().as_str()),
             message_count: declared.message_count(),
@@ -106,7 +137,7 @@ impl ClientChannel for LapinChannel {
             short(&method.exchange, "the exchange's name")?,
             short(&method.routing_key, "the binding key")?,
             QueueBindOptions { nowait: false },
-            table::write(&method.arguments)?,
+            self.arguments(&method.arguments)?,
         );
         answered(bound.await)
     }
@@ -116,7 +147,7 @@ impl ClientChannel for LapinChannel {
             short(&method.queue, "the queue's name")?,
             short(&method.exchange, "the exchange's name")?,
             short(&method.routing_key, "the binding key")?,
-            table::write(&method.arguments)?,
+            self.arguments(&method.arguments)?,
         );
         answered(unbound.await)
     }
@@ -143,7 +174,7 @@ impl ClientChannel for LapinChannel {
             short(&method.queue, "the queue's name")?,
             short(&method.consumer_tag, "the consumer tag")?,
             options,
-            table::write(&method.arguments)?,
+            self.arguments(&method.arguments)?,
         );
         let consumer = answered(consuming.await)?;
         let tag = ShortStr::from(consumer.tag().as_str());
@@ -188,6 +219,9 @@ impl ClientChannel for LapinChannel {
     fn publish(&self, mandatory: bool, envelope: &Arc<Envelope>) -> Result<Flight> {
         let exchange = short(&envelope.exchange, "the exchange's name")?;
         let routing_key = short(&envelope.routing_key, "the routing key")?;
+        if !envelope.headers.is_empty() {
+            self.fits("headers and properties", properties::size(envelope), FRAME)?;
+        }
         let properties = properties::write(envelope)?;
         let (channel, envelope) = (Arc::clone(&self.channel), Arc::clone(envelope));
         Ok(Box::pin(async move {
@@ -211,6 +245,11 @@ impl ClientChannel for LapinChannel {
         queued(self.channel.basic_nack(tag.0, BasicNackOptions { multiple, requeue }).now_or_never())
     }
 }
+
+/// What frames a frame: type, channel, length, end.
+const FRAME: usize = 8;
+/// What may be in a frame beside a method's arguments: four names of 255 bytes, numbers, the frame itself.
+const BESIDE_ARGUMENTS: usize = 1100;
 
 fn answered<T>(result: lapin::Result<T>) -> Result<T> {
     result.map_err(|error| error::read(&error))

@@ -71,7 +71,7 @@ struct LapinConnection {
 impl Client for LapinConnection {
     async fn open_channel(&self) -> Result<Arc<dyn ClientChannel>> {
         let channel = self.connection.create_channel().await.map_err(|error| error::read(&error))?;
-        Ok(Arc::new(LapinChannel::new(channel)))
+        Ok(Arc::new(LapinChannel::new(channel, self.connection.configuration().frame_max())))
     }
 
     fn is_blocked(&self) -> bool {

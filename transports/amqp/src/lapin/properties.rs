@@ -57,6 +57,28 @@ pub(super) fn write(envelope: &Envelope) -> Result<BasicProperties> {
     Ok(written)
 }
 
+/// Returns how many bytes the content header of `envelope` takes, without the frame around it.
+pub(super) fn size(envelope: &Envelope) -> usize {
+    let properties = &envelope.properties;
+    let text = |text: Option<&str>| text.map_or(0, |text| 1 + text.len());
+    // Class, weight, length of the body, flags, delivery mode, priority.
+    let always = 2 + 2 + 8 + 2 + 1 + 1 + table::size(envelope.headers.table());
+    let content = text(properties.content_type()) + text(properties.content_encoding());
+    let Some(rare) = properties.rare() else { return always + content };
+    let texts = [
+        &rare.correlation_id,
+        &rare.reply_to,
+        &rare.message_id,
+        &rare.kind,
+        &rare.user_id,
+        &rare.app_id,
+        &rare.cluster_id,
+    ];
+    let texts: usize = texts.into_iter().map(|found| text(found.as_deref())).sum();
+    let expiration = rare.expiration.map_or(0, |expiration| 1 + expiration.as_millis().to_string().len());
+    always + content + texts + expiration + if rare.timestamp.is_some() { 8 } else { 0 }
+}
+
 /// Returns the properties and headers of a message that came in.
 pub(super) fn read(received: &BasicProperties) -> (Properties, Headers) {
     let mut properties = Properties::default();

@@ -20,6 +20,33 @@ pub(super) fn write(table: &FieldTable) -> Result<Table> {
     Ok(written)
 }
 
+/// Returns how many bytes `table` takes on the wire, its own length included.
+pub(super) fn size(table: &FieldTable) -> usize {
+    4 + table.iter().map(|(name, value)| 1 + name.as_str().len() + value_size(value)).sum::<usize>()
+}
+
+/// A value with its type.
+fn value_size(value: &Value) -> usize {
+    1 + match value {
+        Value::Bool(_) => 1,
+        Value::Int(value) => {
+            if i32::try_from(*value).is_ok() {
+                4
+            } else {
+                8
+            }
+        }
+        Value::Float(_) | Value::DateTime(_) => 8,
+        Value::Decimal(_) => 5,
+        Value::Text(text) => 4 + text.len(),
+        Value::Bytes(bytes) => 4 + bytes.len(),
+        Value::List(items) => 4 + items.iter().map(value_size).sum::<usize>(),
+        Value::Map(table) => size(table),
+        // The rest is nothing, or refused.
+        _ => 0,
+    }
+}
+
 /// Returns `text` as an AMQP short string.
 ///
 /// # Errors

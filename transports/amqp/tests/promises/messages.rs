@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use kombu_brokers::RabbitServer;
-use kombu_core::{DeliveryMode, FieldTable, Queue, Raw, Value};
+use kombu_core::{DeliveryMode, ErrorKind, FieldTable, Queue, Raw, Value};
 
-use crate::common::connection;
+use crate::common::{Diary, connection};
 
 #[test]
 fn every_property_and_header_comes_back() {
@@ -78,6 +78,7 @@ fn bodies_of_any_size_come_back() {
 fn what_amqp_cannot_carry_is_refused_before_it_is_sent() {
     let vhost = RabbitServer::shared().vhost();
     let connection = connection(&vhost.url());
+    let diary = Diary::of(&connection);
     let queue = Queue::new("q");
     queue.declare(&connection).wait().unwrap();
     let producer = connection.producer();
@@ -85,6 +86,20 @@ fn what_amqp_cannot_carry_is_refused_before_it_is_sent() {
     assert_eq!(error.outcome(), Some(kombu_core::Outcome::NotSent), "{error}");
     let error = producer.publish("x").routing_key("q").header("h", "v").message_id("m".repeat(256)).wait().unwrap_err();
     assert!(error.to_string().contains("message id"), "{error}");
+    // All headers go into one frame; the broker would end the connection over a larger one.
+    let huge = producer.publish("x").routing_key("q").header("huge", "x".repeat(200_000)).wait().unwrap_err();
+    assert_eq!((huge.kind(), huge.outcome()), (ErrorKind::InvalidArgument, Some(kombu_core::Outcome::NotSent)));
+    assert!(huge.to_string().contains("`frame_max` is 131072"), "{huge}");
+    let huge = Queue::new("other").argument("huge", "x".repeat(200_000)).declare(&connection).wait().unwrap_err();
+    assert!(huge.kind() == ErrorKind::InvalidArgument && huge.to_string().contains("`frame_max`"), "{huge}");
+    // To the byte.
+    let fits = |size| producer.publish("x").routing_key("exact").header("huge", "x".repeat(size)).wait();
+    Queue::new("exact").declare(&connection).wait().unwrap();
+    let largest = (130_900..131_072).take_while(|size| fits(*size).is_ok()).last().expect("the first fits");
+    assert!(largest < 131_064, "{largest}");
+    let seen = Queue::new("exact").get(&connection).wait().unwrap().expect("it is there");
+    seen.ack().wait().unwrap();
+    assert_eq!(diary.count("disconnected"), 0, "{}", diary.text());
     // The channel goes on.
     producer.publish("good").routing_key("q").wait().unwrap();
     assert_eq!(vhost.messages("q"), 1);

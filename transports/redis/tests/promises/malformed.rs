@@ -82,7 +82,7 @@ fn what_nobody_can_handle_is_set_aside_by_hand() {
     let channel = rig.channel();
     channel.publish("", "q", "poison");
     let delivery = channel.get("q").unwrap();
-    channel.settle(channel.channel.set_aside(delivery.tag, "it bites")).unwrap();
+    channel.settle(channel.channel.set_aside(&delivery, &"q".into(), "it bites")).unwrap();
     let aside = channel.call(|channel| async move { channel.malformed("q".into(), 10).await }).unwrap();
     assert_eq!(aside[0].reason, "it bites");
     assert!(aside[0].raw.starts_with(b"{"));
