@@ -41,6 +41,11 @@
 //! | `connection_name` (ours) | none | what RabbitMQ's tools show |
 //! | `single_connection` (ours) | `false` | one broker connection for consuming and publishing |
 //!
+//! # Logs
+//!
+//! lapin writes each message that comes back to a mandatory publish into the log, with its body, as a warning of
+//! `lapin::returned_messages`; the publisher learns of it as its answer, so the target may be filtered out.
+//!
 //! # What nobody can handle
 //!
 //! What is [set aside](kombu_core::Message::set_aside), or was dropped too often, is copied to the durable queue

@@ -2,6 +2,7 @@
 
 mod entry;
 mod pump;
+mod told;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +14,7 @@ use kombu_core::method::BasicPublish;
 use kombu_core::{Confirm, Envelope, Error, ErrorKind, Outcome, reply};
 
 use self::entry::Entry;
-use self::pump::Told;
+use self::told::Told;
 use crate::client::ClientChannel;
 use crate::error::closed;
 use crate::events::Events;

@@ -108,7 +108,9 @@ impl Session {
         let line = match known {
             Some(line) => line,
             None => {
-                let line = self.dial().await?;
+                let dialed = within(&self.handle, DIAL_PATIENCE, self.dial()).await;
+                let line =
+                    dialed.unwrap_or_else(|| Err(Error::new(ErrorKind::Timeout, "the broker does not answer")))?;
                 self.lock().publishing = Some(line.clone());
                 line
             }
@@ -289,5 +291,8 @@ pub(crate) async fn within<T>(handle: &HubHandle, patience: Duration, future: im
     }
 }
 
+/// How long an attempt to make the connection for publishing may take; the first one has core's connect time-out. RabbitMQ gives up
+/// a handshake after ten seconds.
+const DIAL_PATIENCE: Duration = Duration::from_secs(10);
 /// How long each part of closing waits for a broker that does not answer.
 pub(crate) const CLOSE_PATIENCE: Duration = Duration::from_secs(3);

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use kombu_core::hub::{Sleep, instant_after};
 use kombu_core::reply::ReplySender;
-use kombu_core::{Confirmation, Error, ErrorKind, Outcome, Result, Returned, Scope};
+use kombu_core::{Confirmation, Error, ErrorKind, Outcome, Returned, Scope};
 
 use super::entry::{Entry, Landing};
+use super::told::Told;
 use super::{Publisher, State};
 use crate::client::Landed;
 
@@ -22,26 +23,34 @@ enum Next {
     Ended,
 }
 
-/// What is told once the state is unlocked.
-#[derive(Default)]
-pub(super) struct Told {
-    answers: Vec<(ReplySender<Result<Confirmation>>, Result<Confirmation>)>,
-    strays: Vec<Returned>,
-    passed: Vec<ReplySender<()>>,
-    /// What counts no longer in the backlog.
-    freed: usize,
-}
-
 impl Publisher {
     pub(super) async fn run(self: Arc<Self>) {
         let mut timer = None;
         loop {
             match std::future::poll_fn(|cx| self.poll(cx, &mut timer)).await {
-                Next::Open => self.open().await,
+                Next::Open => self.open_meanwhile(&mut timer).await,
                 Next::Lost(error) => self.session.failed(error),
                 Next::Ended => return,
             }
         }
+    }
+
+    /// Opens a channel. What waits for it too long is given up meanwhile.
+    async fn open_meanwhile(&self, timer: &mut Option<(Instant, Sleep)>) {
+        let mut opening = std::pin::pin!(self.open());
+        std::future::poll_fn(|cx| {
+            let mut told = Told::default();
+            {
+                let mut state = self.lock();
+                if take_due(timer, cx) {
+                    state.expire(self.session.handle.now(), &mut told);
+                }
+                state.arm(timer, &self.session.handle, cx);
+            }
+            self.tell(told);
+            opening.as_mut().poll(cx)
+        })
+        .await;
     }
 
     async fn open(&self) {
@@ -62,7 +71,7 @@ impl Publisher {
                     state.is_on_main = is_on_main;
                 }
             }
-            Err(error) if error.scope() == Scope::Operation => {
+            Err(error) if error.scope() == Scope::Operation && error.kind() != ErrorKind::Timeout => {
                 let mut told = Told::default();
                 let waiting = std::mem::take(&mut self.lock().waiting);
                 for entry in waiting {
@@ -70,6 +79,8 @@ impl Publisher {
                 }
                 self.tell(told);
             }
+            // Nobody answered; whatever still waits for a channel asks again.
+            Err(error) if error.kind() == ErrorKind::Timeout => {}
             Err(error) => self.session.failed(error.in_scope(Scope::Connection)),
         }
     }
@@ -82,9 +93,8 @@ impl Publisher {
             if !state.pump.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
                 state.pump = Some(cx.waker().clone());
             }
-            let is_due = timer.as_mut().is_some_and(|(_, sleep)| std::pin::Pin::new(sleep).poll(cx).is_ready());
+            let is_due = take_due(timer, cx);
             if is_due {
-                *timer = None;
                 state.expire(self.session.handle.now(), &mut told);
             }
             let lost = state.look(cx, is_due, &mut told);
@@ -157,22 +167,6 @@ impl Publisher {
             }
         }
         true
-    }
-
-    pub(super) fn tell(&self, told: Told) {
-        if told.freed > 0 {
-            self.session.backlog.remove(told.freed);
-            self.session.backlog.wake();
-        }
-        for (answer, result) in told.answers {
-            answer.send(result);
-        }
-        drop(told.passed);
-        if !told.strays.is_empty()
-            && let Some(events) = self.events.get()
-        {
-            told.strays.into_iter().for_each(|returned| events.returned(returned));
-        }
     }
 }
 
@@ -382,14 +376,13 @@ impl State {
     }
 }
 
-impl Told {
-    /// Answers `entry` and counts it no longer.
-    pub(super) fn finish(&mut self, entry: Entry, result: Result<Confirmation>) {
-        self.freed += entry.size;
-        if let Some(answer) = entry.answer {
-            self.answers.push((answer, result));
-        }
+/// Says whether the time of `timer` has come; one that has is taken.
+fn take_due(timer: &mut Option<(Instant, Sleep)>, cx: &mut Context<'_>) -> bool {
+    let is_due = timer.as_mut().is_some_and(|(_, sleep)| std::pin::Pin::new(sleep).poll(cx).is_ready());
+    if is_due {
+        *timer = None;
     }
+    is_due
 }
 
 /// How many messages may be out at once.

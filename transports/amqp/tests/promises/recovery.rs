@@ -2,9 +2,10 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use kombu_brokers::{FaultProxy, PATIENCE, RabbitServer, eventually};
-use kombu_core::{Connection, ErrorKind, Exchange, FailoverStrategy, Message, Queue};
+use kombu_core::{Connection, ErrorKind, Exchange, FailoverStrategy, Message, Outcome, Queue};
 
 use crate::common::{Diary, collect, connection, link, wait_for};
 
@@ -165,6 +166,25 @@ fn a_silent_broker_is_found_out_by_heartbeats() {
     proxy.pass();
     connection.producer().publish("hello").routing_key("q").wait().unwrap();
     bodies.expect(["hello".to_owned()]);
+}
+
+#[test]
+fn a_publish_waits_for_its_connection_no_longer_than_it_may() {
+    let server = RabbitServer::shared();
+    let vhost = server.vhost();
+    let proxy = FaultProxy::start(server.addr());
+    let connection = connection(&vhost.url_at(proxy.addr()));
+    let (_consumer, bodies) = collect(&connection, &Queue::new("q"));
+    // Publishing gets a connection of its own, which the broker accepts and does not answer.
+    proxy.blackhole_both();
+    let producer = connection.producer();
+    let late = producer.publish("late").routing_key("q").timeout(Duration::from_millis(200)).wait().unwrap_err();
+    assert_eq!((late.kind(), late.outcome()), (ErrorKind::Timeout, Some(Outcome::NotSent)), "{late}");
+    let waiting = producer.publish("in time").routing_key("q").send();
+    proxy.pass();
+    waiting.wait().unwrap();
+    bodies.expect(["in time".to_owned()]);
+    assert_eq!(bodies.all(), ["in time"]);
 }
 
 #[test]
