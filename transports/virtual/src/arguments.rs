@@ -3,10 +3,7 @@
 use kombu_core::method::BasicConsume;
 use kombu_core::{ExchangeKind, FieldTable, Result, ShortStr, Value};
 
-use crate::refusal;
-
-/// The kind of exchange that holds messages back; RabbitMQ's delayed-message plugin named it.
-pub(crate) const DELAYED: &str = "x-delayed-message";
+use crate::{delay, refusal};
 
 /// How an exchange routes, by its kind and arguments.
 pub(crate) struct Routing {
@@ -26,11 +23,11 @@ pub(crate) fn routing(exchange: &str, kind: &ExchangeKind, arguments: &FieldTabl
             None => Err(refusal::invalid_argument("exchange", exchange, name, "not text")),
         },
     };
-    let is_delayed = kind.as_str() == DELAYED;
+    let is_delayed = kind.as_str() == delay::KIND;
     let kind = match kind {
-        ExchangeKind::Other(_) if is_delayed => match text("x-delayed-type")? {
+        ExchangeKind::Other(_) if is_delayed => match text(delay::INNER_KIND)? {
             Some(kind) => kind.parse()?,
-            None => return Err(refusal::invalid_argument("exchange", exchange, "x-delayed-type", "missing")),
+            None => return Err(refusal::invalid_argument("exchange", exchange, delay::INNER_KIND, "missing")),
         },
         known => known.clone(),
     };
@@ -38,7 +35,7 @@ pub(crate) fn routing(exchange: &str, kind: &ExchangeKind, arguments: &FieldTabl
         return Err(refusal::unsupported("exchange kinds", other));
     }
     for name in arguments.keys() {
-        if name.starts_with("x-") && !(is_delayed && *name == "x-delayed-type") {
+        if name.starts_with("x-") && !(is_delayed && *name == delay::INNER_KIND) {
             return Err(refusal::unsupported("exchange arguments", name).with("argument", name));
         }
     }

@@ -1,4 +1,5 @@
-//! What a message that is dead-lettered carries: RabbitMQ's `x-death` and `x-first-death-…` headers.
+//! What a message that is dead-lettered carries: RabbitMQ's `x-death` and `x-first-death-…` headers; also for transports that keep
+//! queues by themselves.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,15 +8,23 @@ use kombu_core::{Envelope, FieldTable, Headers, ShortStr, Value};
 
 /// Why a message left its queue without being acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reason {
+pub enum Reason {
+    /// A consumer rejected it, and did not want it back.
     Rejected,
+    /// It waited for too long.
     Expired,
+    /// The queue was full.
     Maxlen,
+    /// It was given back too often.
     DeliveryLimit,
 }
 
 impl Reason {
-    fn as_str(self) -> &'static str {
+    /// Every reason.
+    pub const ALL: [Reason; 4] = [Reason::Rejected, Reason::Expired, Reason::Maxlen, Reason::DeliveryLimit];
+
+    /// Returns RabbitMQ's word for it.
+    pub fn as_str(self) -> &'static str {
         match self {
             Reason::Rejected => "rejected",
             Reason::Expired => "expired",
@@ -27,7 +36,7 @@ impl Reason {
 
 /// Returns the message that is published in the place of a dead one: to `exchange`, under `routing_key` or its own, without
 /// expiration, with the death noted.
-pub(crate) fn letter(
+pub fn letter(
     dead: &Envelope,
     queue: &ShortStr,
     reason: Reason,
@@ -97,7 +106,7 @@ fn says(death: &Value, key: &str, text: &str) -> bool {
 
 /// Says whether a dead letter with these headers goes round in a circle if it goes to `queue`: it has died there before, and was
 /// not rejected by anybody since.
-pub(crate) fn is_cycle(headers: &Headers, queue: &str) -> bool {
+pub fn is_cycle(headers: &Headers, queue: &str) -> bool {
     let Some(Value::List(deaths)) = headers.get("x-death") else { return false };
     let Some(last) = deaths.iter().position(|death| says(death, "queue", queue)) else { return false };
     !deaths[..=last].iter().any(|death| says(death, "reason", Reason::Rejected.as_str()))

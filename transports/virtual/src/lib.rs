@@ -17,7 +17,8 @@
 //! program that is tested here runs there. An argument that starts `x-` and that nobody here understands is refused with
 //! `Unsupported`, though RabbitMQ ignores it: a mistyped one would break a promise without a word.
 //!
-//! [`topic`] holds the matching of topic keys alone, for transports that route by themselves.
+//! [`topic`] holds the matching of topic keys alone, for transports that route by themselves; [`policy`], [`death`] and [`delay`] hold
+//! what arguments of queues mean, what dead letters carry and how long messages are held back, for those that keep queues by themselves.
 #![forbid(unsafe_code)]
 
 mod afterwards;
@@ -31,15 +32,16 @@ mod channel_record;
 mod codec;
 mod connection;
 mod consumer;
-mod death;
+pub mod death;
 mod definition;
+pub mod delay;
 mod exchange;
 mod header_match;
 mod map;
 mod message;
 mod moment;
 mod options;
-mod policy;
+pub mod policy;
 mod queue;
 mod refusal;
 mod round;

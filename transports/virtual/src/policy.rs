@@ -1,4 +1,4 @@
-//! What the arguments of a queue ask for.
+//! What the arguments of a queue ask for; also for transports that keep queues by themselves.
 
 use std::time::Duration;
 
@@ -8,29 +8,36 @@ use crate::definition::QueueDefinition;
 use crate::refusal;
 
 /// What a queue does beyond keeping messages in order; most queues have none.
+#[non_exhaustive]
 #[derive(Debug, Default, PartialEq)]
-pub(crate) struct Policy {
+pub struct Policy {
     /// `x-expires`: how long the queue may go unused.
-    pub(crate) expires: Option<Duration>,
+    pub expires: Option<Duration>,
     /// `x-message-ttl`: how long a message may wait.
-    pub(crate) message_ttl: Option<Duration>,
-    pub(crate) max_length: Option<u64>,
-    pub(crate) max_length_bytes: Option<u64>,
-    pub(crate) overflow: Overflow,
-    pub(crate) dead_letter_exchange: Option<ShortStr>,
-    pub(crate) dead_letter_routing_key: Option<ShortStr>,
-    /// `x-max-priority`: the highest priority told apart.
-    pub(crate) max_priority: u8,
+    pub message_ttl: Option<Duration>,
+    /// `x-max-length`: how many messages may wait.
+    pub max_length: Option<u64>,
+    /// `x-max-length-bytes`: how many bytes the bodies of waiting messages may have together.
+    pub max_length_bytes: Option<u64>,
+    /// `x-overflow`: what gives way when it is full.
+    pub overflow: Overflow,
+    /// `x-dead-letter-exchange`: where messages go that leave it without being acknowledged.
+    pub dead_letter_exchange: Option<ShortStr>,
+    /// `x-dead-letter-routing-key`: with which key, instead of their own.
+    pub dead_letter_routing_key: Option<ShortStr>,
+    /// `x-max-priority`: the highest priority told apart; 0 by default.
+    pub max_priority: u8,
     /// `x-delivery-limit`: how often a message may be given back.
-    pub(crate) delivery_limit: Option<u32>,
+    pub delivery_limit: Option<u32>,
     /// Deliveries carry the header `x-delivery-count`, as those of RabbitMQ's quorum queues do.
-    pub(crate) shows_count: bool,
-    pub(crate) single_active_consumer: bool,
+    pub shows_count: bool,
+    /// `x-single-active-consumer`: one consumer at a time gets messages.
+    pub single_active_consumer: bool,
 }
 
 /// What gives way when a queue is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Overflow {
+pub enum Overflow {
     /// The oldest message.
     #[default]
     DropHead,
@@ -56,15 +63,14 @@ pub(crate) const COMPARED: [&str; 12] = [
     "x-queue-type",
 ];
 
-/// RabbitMQ's largest timer, in milliseconds.
-const LONGEST: i64 = u32::MAX as i64;
-
 impl Policy {
     /// Reads the arguments of a declaration; `None` for a queue that only keeps messages in order.
     ///
+    /// # Errors
+    ///
     /// What RabbitMQ knows and finds wrong is `PreconditionFailed`, as there. What nobody here understands is `Unsupported`, though
     /// RabbitMQ ignores it: a mistyped `x-mesage-ttl` would break a promise without a word.
-    pub(crate) fn of(queue: &str, definition: &QueueDefinition) -> Result<Option<Box<Policy>>> {
+    pub fn of(queue: &str, definition: &QueueDefinition) -> Result<Option<Box<Policy>>> {
         let mut policy = Policy::default();
         let arguments = Arguments { queue, table: &definition.arguments };
         let is_quorum = arguments.is_quorum()?;
@@ -106,6 +112,11 @@ impl Policy {
                     let Value::Bool(single) = value else { return Err(arguments.invalid(name, "not true or false")) };
                     policy.single_active_consumer = *single;
                 }
+                // Here none is lost on its way in any case.
+                "x-dead-letter-strategy" => match value.as_str() {
+                    Some("at-most-once" | "at-least-once") => {}
+                    _ => return Err(arguments.invalid(name, "not one of at-most-once, at-least-once")),
+                },
                 // How RabbitMQ keeps the messages, not what becomes of them.
                 "x-queue-type"
                 | "x-queue-mode"
@@ -160,7 +171,6 @@ impl Arguments<'_> {
         match self.integer(name, value)? {
             number if number < 0 => Err(self.invalid(name, "negative")),
             number if number < least => Err(self.invalid(name, "zero")),
-            number if number > LONGEST => Err(self.invalid(name, "more than 4294967295 milliseconds")),
             number => Ok(Duration::from_millis(number.unsigned_abs())),
         }
     }

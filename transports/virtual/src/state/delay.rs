@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kombu_core::{Envelope, Headers, Outcome, Result, ShortStr, Value};
+use kombu_core::{Envelope, Outcome, Result, ShortStr};
 
 use super::State;
 use crate::afterwards::Afterwards;
 use crate::alarm::{Alarm, AlarmKey};
 use crate::definition::QueueDefinition;
+use crate::delay::{asked, mark_over};
 use crate::exchange::ExchangeKey;
 use crate::message::QueueMessage;
 use crate::moment::Moment;
@@ -26,17 +27,8 @@ pub(crate) struct Delayed<Q> {
     next: u64,
 }
 
-/// The header that asks for a delay, in milliseconds.
-const HEADER: &str = "x-delay";
-
 /// When a message that could not be stored is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
-
-/// Returns how long a message asks to be held back; nothing when it does not, or was already: its delay is negative then.
-pub(super) fn asked(headers: &Headers) -> Option<Duration> {
-    let delay = headers.get(HEADER)?.as_i64().filter(|delay| *delay > 0)?;
-    Some(Duration::from_millis(delay.unsigned_abs()))
-}
 
 impl<S: QueueStore> State<S> {
     /// Opens what an earlier run may have left with a delayed exchange.
@@ -71,9 +63,7 @@ impl<S: QueueStore> State<S> {
             return Err(refusal::not_found("exchange", &envelope.exchange));
         };
         let mut held = Envelope::clone(envelope);
-        // As RabbitMQ's plugin says that the delay is over.
-        let over = i64::try_from(delay.as_millis()).map_or(i64::MIN, |delay| -delay);
-        held.headers.table_mut().insert(HEADER, Value::from(over));
+        mark_over(&mut held.headers, delay);
         let mut message = QueueMessage::new(Arc::new(held));
         message.expire_at(Some(now.after(delay)));
         store.push(&mut delayed.stored, message)?;

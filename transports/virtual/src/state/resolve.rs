@@ -3,7 +3,7 @@
 use kombu_core::{Envelope, Result, ShortStr};
 
 use super::State;
-use super::delay;
+use crate::delay;
 use crate::exchange::{Destination, ExchangeKey};
 use crate::queue::QueueKey;
 use crate::refusal;
