@@ -23,6 +23,9 @@ impl Session {
             Request::Take(taking) | Request::Recover(taking) => self.handle_lost_take(*taking, error),
             Request::Settle(settling) => settling.finish(self, Err(error.duplicate()), Vec::new()),
             Request::Return(returning) => returning.finish(self, Err(error.duplicate()), Vec::new()),
+            Request::Die(dying) => dying.finish(self, Err(error.duplicate()), Vec::new()),
+            Request::LookAfter { is_due } => self.handle_lost_look_after(is_due),
+            Request::Policies => self.handle_lost_policies(),
             Request::SetAside(aside) => aside.finish(self, Err(error.duplicate())),
             Request::Brpop(_) => drop(self.poller().handle_lost_waiter()),
             Request::Record(popped) => self.handle_unrecorded(&popped, error),
@@ -66,6 +69,8 @@ impl Session {
             Request::Record(popped) => popped.to_bytes(self),
             Request::Settle(settling) => settling.to_bytes(self),
             Request::Return(returning) => returning.to_bytes(self),
+            Request::Die(dying) => dying.to_bytes(self),
+            Request::LookAfter { .. } => self.look_bytes(),
             Request::SetAside(aside) => aside.to_bytes(self),
             _ => return None,
         };
@@ -94,6 +99,7 @@ impl LinkOwner for Session {
                     self.assert_all_bindings();
                 }
                 self.poller().handle_connected(self, greeting);
+                self.handle_up_for_policies(false);
                 for channel in self.channels() {
                     channel.report_disturbed(None);
                 }
@@ -143,6 +149,9 @@ impl LinkOwner for Session {
             Request::Record(popped) => me.handle_recorded(hub, *popped, value),
             Request::Settle(settling) => settling.handle_answer(self, value),
             Request::Return(returning) => returning.handle_answer(self, value),
+            Request::Die(dying) => dying.handle_answer(self, value),
+            Request::LookAfter { is_due } => self.handle_looked_after(is_due, value),
+            Request::Policies => self.handle_policies(value),
             Request::SetAside(aside) => aside.handle_answer(self, value),
             Request::Brpop(waiting) => me.handle_popped(hub, waiting, value),
             Request::Blmove(list) => me.handle_moved(hub, &list, &value),
@@ -192,6 +201,7 @@ impl LinkOwner for Session {
         match request {
             Request::Settle(settling) => settling.is_repeated |= written,
             Request::Return(returning) => returning.is_repeated |= written,
+            Request::Die(dying) => dying.is_repeated |= written,
             Request::SetAside(aside) => aside.is_repeated |= written,
             _ => {}
         }
@@ -206,10 +216,13 @@ impl LinkOwner for Session {
                 *request = Request::Recover(Box::new(taking));
                 Fate::Replace(bytes, 1)
             }
-            Request::Brpop(_) | Request::Blmove(_) | Request::Unblock(_) | Request::Watch(_) | Request::Wait => {
-                Fate::Drop
-            }
-            Request::Look(_) => Fate::Drop,
+            Request::Brpop(_)
+            | Request::Blmove(_)
+            | Request::Unblock(_)
+            | Request::Watch(_)
+            | Request::Look(_)
+            | Request::Policies
+            | Request::Wait => Fate::Drop,
             _ => Fate::Keep,
         }
     }

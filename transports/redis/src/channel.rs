@@ -23,6 +23,7 @@ use redis::Value;
 use crate::channel_core::{ChannelCore, How};
 use crate::connection::{command, unexpected};
 use crate::consumer::Consumer;
+use crate::dying::Dying;
 use crate::malformed;
 use crate::session::{QUIESCE_INTERVAL, Session};
 use crate::settle::Returning;
@@ -184,7 +185,7 @@ impl Channel for RedisChannel {
     }
 
     fn basic_nack(&self, tag: DeliveryTag, multiple: bool, requeue: bool) -> Settled {
-        self.0.settle(tag, multiple, if requeue { How::GiveBack } else { How::Forget })
+        self.0.settle(tag, multiple, if requeue { How::GiveBack } else { How::Reject })
     }
 
     fn set_aside(&self, delivery: &Delivery, _: &ShortStr, reason: &str) -> Settled {
@@ -316,8 +317,10 @@ impl ChannelCore {
     async fn give_back_all(self: &Arc<Self>) -> Result<()> {
         self.submit_settles(&self.session);
         let held = self.take_unacked();
+        let (worn_out, looks) = self.session.look_before_return(&held);
         let items: Vec<_> = held
             .iter()
+            .filter(|held| !self.session.is_worn_out(&held.queue, held.count))
             .filter_map(|held| match held.place {
                 Place::Recorded(number) => Some((number, Arc::clone(&held.list))),
                 Place::Local(_) | Place::Nowhere => None,
@@ -333,6 +336,13 @@ impl ChannelCore {
             Returning { items: items.to_vec(), delivered: true, answers: Some(batch), channel, is_repeated: false }
                 .submit(&self.session);
         }
+        if !worn_out.is_empty() {
+            let batch = kombu_core::answer::AnswerBatch::new();
+            answers.push(batch.answer(0));
+            let channel = Some(Arc::clone(self));
+            Dying { items: worn_out, answers: Some(batch), channel, is_repeated: false }.submit(&self.session);
+        }
+        self.session.look_at(&looks);
         consumers.iter().for_each(|consumer| consumer.return_credit());
         self.session.touch();
         for answer in answers {

@@ -11,6 +11,8 @@ use kombu_core::delivery::{ConsumerTag, Delivery};
 use kombu_core::hub::{Hub, TimerHandle};
 use kombu_core::{ChannelEvents, DeliveryTag, Error, ErrorKind, Malformed, Qos, Recovery, Scope, Settled};
 
+use kombu_virtual::death::Reason;
+
 use crate::consumer::{Consumer, Window};
 use crate::deliver::Arrived;
 use crate::publish::Unrouted;
@@ -145,16 +147,25 @@ impl ChannelCore {
             return Err(arrived);
         }
         deliveries.extend(arrived.into_iter().map(|one| {
+            // Kombu says that it was delivered before, not how often.
+            let delivery_count = one.received.delivery_count.unwrap_or(u32::from(one.received.redelivered));
             let tag = if no_ack {
                 state.unacked.next_tag()
             } else {
                 let consumer = consumer.cloned();
-                state.unacked.insert(Held { place: one.place, queue: one.queue, list: one.list, consumer })
+                state.unacked.insert(Held {
+                    place: one.place,
+                    queue: one.queue,
+                    list: one.list,
+                    count: delivery_count,
+                    expires: one.received.expires_at.is_some(),
+                    consumer,
+                })
             };
             Delivery {
                 tag,
                 redelivered: one.received.redelivered,
-                delivery_count: one.received.delivery_count,
+                delivery_count: Some(delivery_count),
                 envelope: Arc::new(one.received.envelope),
             }
         }));
@@ -170,7 +181,7 @@ impl ChannelCore {
                 return Settled::ready(Err(error.recoverable_by(Recovery::ReopenChannel)));
             }
             match state.unacked.take(tag, multiple) {
-                Some(taken) => (state.settle(&taken, how), taken),
+                Some(taken) => (state.settle(&self.session, &taken, how), taken),
                 None => {
                     drop(state);
                     return Settled::ready(Err(self.end_by_unknown_tag(tag)));
@@ -179,8 +190,10 @@ impl ChannelCore {
         };
         // The credit comes last: whoever sees it finds the message where it was given back to.
         let consumers: Vec<_> = taken.iter().filter_map(|held| held.consumer.clone()).collect();
-        if how.is_back() {
-            self.session.return_local(taken);
+        match how {
+            How::GiveBack => self.session.return_local(taken),
+            How::Reject => self.session.reject_local(&taken),
+            How::Forget | How::SetAside(_) => {}
         }
         consumers.iter().for_each(|consumer| consumer.return_credit());
         self.session.touch();
@@ -321,27 +334,34 @@ impl ChannelCore {
 pub(crate) enum How<'a> {
     /// They are done.
     Forget,
+    /// Nobody wants them: they go where their queues send such.
+    Reject,
     /// They go back to their queues.
     GiveBack,
     /// They go to the malformed list, for this reason.
     SetAside(&'a str),
 }
 
-impl How<'_> {
-    fn is_back(self) -> bool {
-        matches!(self, How::GiveBack)
-    }
-}
-
 impl State {
     /// Notes what is to be sent; the answer is that of the last delivery.
-    fn settle(&mut self, taken: &[Held], how: How<'_>) -> Settled {
+    fn settle(&mut self, session: &Session, taken: &[Held], how: How<'_>) -> Settled {
         let mut answer = Settled::ready(Ok(()));
         for held in taken {
             let Place::Recorded(number) = held.place else { continue };
             answer = match how {
-                How::Forget => self.settles.forget(number),
-                How::GiveBack => self.settles.give_back(number, Arc::clone(&held.list)),
+                How::Reject if session.dead_letters(&held.queue) => {
+                    self.settles.die(number, held.queue.clone(), Reason::Rejected)
+                }
+                How::Forget | How::Reject => self.settles.forget(number),
+                How::GiveBack if session.is_worn_out(&held.queue, held.count) => {
+                    self.settles.die(number, held.queue.clone(), Reason::DeliveryLimit)
+                }
+                How::GiveBack => {
+                    if held.expires || session.policy(&held.queue).is_some() {
+                        self.settles.look_at(&held.queue);
+                    }
+                    self.settles.give_back(number, Arc::clone(&held.list))
+                }
                 How::SetAside(reason) => self.settles.set_aside(number, held.queue.clone(), reason.to_owned()),
             };
         }

@@ -4,19 +4,25 @@ use std::time::Duration;
 
 use kombu_core::method::{ExchangeDeclare, QueueBind, QueueDeclare, QueueDeclared};
 use kombu_core::{Error, ErrorKind, ExchangeKind, Result, Scope, ShortStr};
+use kombu_virtual::delay;
 use redis::Value;
 
 use crate::binding;
 use crate::connection::{command, refusal, unexpected};
 use crate::scripts::BindExpiring;
 use crate::session::Session;
+use crate::topology::routing_kind;
 
 impl Session {
     /// Notes an exchange, or asks whether it exists.
     pub(crate) async fn exchange_declare(&self, method: ExchangeDeclare) -> Result<()> {
         if !method.passive {
-            if let ExchangeKind::Headers | ExchangeKind::Other(_) = &method.kind {
-                let message = format!("the redis transport has no {} exchanges", method.kind);
+            let kind = routing_kind(&method.kind, &method.arguments);
+            if let ExchangeKind::Headers | ExchangeKind::Other(_) = &kind {
+                let message = match kind.as_str() {
+                    delay::KIND => format!("the argument `{}` does not say how the exchange routes", delay::INNER_KIND),
+                    other => format!("the redis transport has no {other} exchanges"),
+                };
                 return Err(Error::new(ErrorKind::Unsupported, message).with("exchange", &method.exchange));
             }
             self.topology.check_exchange(&method)?;
@@ -39,7 +45,7 @@ impl Session {
             return Ok(kind);
         }
         if let Some(definition) = self.exchange_definition(exchange).await? {
-            return Ok(definition.kind);
+            return Ok(routing_kind(&definition.kind, &definition.arguments));
         }
         if self.is_bound(exchange).await? {
             return Ok(ExchangeKind::default());
@@ -68,6 +74,7 @@ impl Session {
         }
         if !method.passive {
             self.define_queue(&queue, &method.clone().into()).await?;
+            self.keep_policy(&queue, &method.clone().into()).await?;
             self.topology.declare_queue(&queue, &method);
             let mut exclusive = self.lock(&self.exclusive);
             if method.exclusive && !exclusive.contains(&queue) {

@@ -46,6 +46,7 @@ impl Session {
         // What was taken for its consumers goes back first, so that it goes with the queue.
         self.quiesce(|poller| !poller.is_taking_from(queue)).await;
         self.remove_bindings(queue, &facts.bindings).await?;
+        self.drop_policy(queue).await?;
         let rest = QueueDelete { if_unused: false, if_empty: false, ..method };
         Ok(count + self.remove_queue(&rest).await?)
     }

@@ -21,6 +21,15 @@ pub(crate) struct Arrived {
     pub(crate) place: Place,
     pub(crate) queue: ShortStr,
     pub(crate) list: Arc<str>,
+    /// Its text, where it is nowhere else.
+    pub(crate) text: Option<Bytes>,
+}
+
+impl Arrived {
+    /// Says whether nobody gets it but who waited for it when it was published.
+    pub(crate) fn is_only_for_waiting(&self) -> bool {
+        self.received.expires_at == Some(0)
+    }
 }
 
 /// A message that was taken, before it is read.
@@ -38,6 +47,10 @@ impl Session {
         for (consumer, raw) in chosen {
             let number = raw.number;
             match self.read(raw) {
+                Ok(one) if self.is_expired(&one) => {
+                    consumer.return_credit();
+                    self.expire(one);
+                }
                 Ok(one) => match arrived.iter_mut().find(|(other, _)| Arc::ptr_eq(other, &consumer)) {
                     Some((_, all)) => all.push(one),
                     None => arrived.push((consumer, vec![one])),
@@ -81,7 +94,8 @@ impl Session {
         match envelope::read(&text, &limits) {
             Ok(received) => {
                 let place = number.map_or(Place::Nowhere, Place::Recorded);
-                Ok(Arrived { received, place, queue: list.queue, list: list.key })
+                let text = (number.is_none() && received.expires_at.is_some()).then_some(text);
+                Ok(Arrived { received, place, queue: list.queue, list: list.key, text })
             }
             Err(error) => {
                 let malformed = Malformed {

@@ -178,6 +178,19 @@ impl Keys {
         if step == 0 { String::new() } else { format!("{}{step}", self.sep) }
     }
 
+    /// Returns what the lists of a queue end with, after its name, in the order in which they are served.
+    pub(crate) fn list_ends(&self) -> impl Iterator<Item = String> {
+        self.lists("").map(|list| list[self.prefix.len()..].to_owned())
+    }
+
+    /// Returns the number, from 1 in the order in which they are served, of the list that takes a message of `priority`.
+    pub(crate) fn list_number(&self, priority: u8) -> usize {
+        let step = self.step_for(priority);
+        // A step that is chosen is one of them.
+        let at = self.steps.iter().position(|known| *known == step).unwrap_or_default();
+        if self.order == PriorityOrder::HighFirst { self.steps.len() - at } else { at + 1 }
+    }
+
     /// Returns what of a routing or binding key decides where a broadcast message goes: nothing, without `fanout_patterns`.
     pub(crate) fn stored_key<'k>(&self, key: &'k str) -> &'k str {
         if self.fanout_patterns { key } else { "" }
@@ -211,6 +224,29 @@ impl Keys {
     /// Returns what [`malformed`](Keys::malformed) puts before the name of the queue.
     pub(crate) fn malformed_prefix(&self) -> String {
         self.malformed("")
+    }
+}
+
+/// Keys of our own for queues that do more than keep messages in order.
+impl Keys {
+    /// Returns the hash of the arguments of queues that have a policy.
+    pub(crate) fn policies(&self) -> String {
+        format!("{}_kombu.rs.policies", self.prefix)
+    }
+
+    /// Returns the sorted set of queues (`q…`) and letters (`l…`) by the server's time, in milliseconds, at which they are looked at.
+    pub(crate) fn due(&self) -> String {
+        format!("{}_kombu.rs.due", self.prefix)
+    }
+
+    /// Returns the hash of letters: dead ones that are on their way, and messages held back, each a line of JSON and the message.
+    pub(crate) fn letters(&self) -> String {
+        format!("{}_kombu.rs.letters", self.prefix)
+    }
+
+    /// Returns the hash of how many messages, and how many bytes, queues with a limit in bytes held when they were last looked at.
+    pub(crate) fn sizes(&self) -> String {
+        format!("{}_kombu.rs.sizes", self.prefix)
     }
 }
 
@@ -293,6 +329,21 @@ mod tests {
     }
 
     #[test]
+    fn lists_are_numbered_as_they_are_served() {
+        for order in [PriorityOrder::LowFirst, PriorityOrder::HighFirst] {
+            let keys = keys(|options| {
+                options.priority_order = order;
+                options.global_keyprefix = "p:".into();
+            });
+            let ends: Vec<String> = keys.list_ends().collect();
+            for priority in 0..10 {
+                let list = format!("p:q{}", ends[keys.list_number(priority) - 1]);
+                assert_eq!(list, keys.list_for("q", priority), "{order:?}");
+            }
+        }
+    }
+
+    #[test]
     fn the_queue_of_a_list_is_found() {
         let keys = keys(|options| {
             options.sep = ":".into();
@@ -341,6 +392,10 @@ mod tests {
             (keys.stored("x"), "stored.x"),
             (keys.queue_definition("q"), "queue.q"),
             (keys.exchange_definition("x"), "exchange.x"),
+            (keys.policies(), "policies"),
+            (keys.due(), "due"),
+            (keys.letters(), "letters"),
+            (keys.sizes(), "sizes"),
         ] {
             assert_eq!(name, format!("p:_kombu.rs.{rest}"));
         }

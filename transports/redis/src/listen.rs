@@ -342,7 +342,7 @@ impl Session {
                 received.redelivered |= broadcast.returned > 0;
                 received.delivery_count =
                     Some(broadcast.returned).filter(|count| *count > 0).or(received.delivery_count);
-                Some(Arrived { received, place: Place::Local(broadcast), queue, list: "".into() })
+                Some(Arrived { received, place: Place::Local(broadcast), queue, list: "".into(), text: None })
             }
             Err(error) => {
                 if let Some(channel) = consumer.channel.upgrade() {

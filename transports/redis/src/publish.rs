@@ -67,6 +67,10 @@ type Way = (Destination, Option<RouteNumber>);
 enum Destination {
     /// Into one list per queue.
     Lists(Vec<List>),
+    /// Into these by script: one of the queues has a policy, or the message expires.
+    Queues(Vec<List>),
+    /// Held back for so long, under this id.
+    Held(Duration, String),
     /// To whoever listens to a fanout exchange, and to its stored queues.
     Broadcast,
 }
@@ -191,6 +195,9 @@ fn route_now(session: &Session, envelope: &Envelope) -> Option<Way> {
         let queues = std::slice::from_ref(&envelope.routing_key);
         return Some((Destination::Lists(lists(session, envelope, queues)), None));
     }
+    if let Some(delay) = session.delay_of(envelope) {
+        return Some((Destination::Held(delay, uuid::Uuid::new_v4().to_string()), None));
+    }
     let kind = session.topology.exchange_kind(&envelope.exchange);
     if kind == Some(ExchangeKind::Fanout) {
         return Some((Destination::Broadcast, None));
@@ -236,15 +243,26 @@ fn lists(session: &Session, envelope: &Envelope, queues: &[ShortStr]) -> Vec<Lis
 }
 
 fn submit(session: &Session, ticket: Ticket, (destination, route): Way, prepared: &Prepared) {
+    let destination = destination.by_policy(session, &ticket.envelope);
     Publishing { ticket, destination, route, reached: Vec::new(), is_repeated: false }.submit(session, prepared);
 }
 
 impl Destination {
+    /// Goes by script where lists alone will not do.
+    fn by_policy(self, session: &Session, envelope: &Envelope) -> Self {
+        match self {
+            Destination::Lists(lists) if session.needs_push(envelope, lists.iter().map(|(_, queue, _)| queue)) => {
+                Destination::Queues(lists)
+            }
+            other => other,
+        }
+    }
+
     /// Says whether the commands make one transaction.
     fn is_transaction(&self) -> bool {
         match self {
             Destination::Lists(lists) => lists.len() != 1 || lists.iter().any(|(_, _, expires)| expires.is_some()),
-            Destination::Broadcast => false,
+            Destination::Queues(_) | Destination::Held(..) | Destination::Broadcast => false,
         }
     }
 
@@ -274,8 +292,13 @@ impl Destination {
             Destination::Broadcast => {
                 let (exchange, routing_key) = (&envelope.exchange, &envelope.routing_key);
                 let priority = list_priority(envelope);
-                Broadcast { keys: &session.keys, exchange, routing_key, priority }.write(out, copy);
+                Broadcast { keys: &session.keys, exchange, routing_key, priority, letter: None }.write(out, copy);
             }
+            Destination::Queues(queues) => {
+                let queues = queues.iter().map(|(_, queue, expires)| (queue, *expires));
+                session.write_push(envelope, prepared, queues, out);
+            }
+            Destination::Held(delay, id) => session.write_held(envelope, id, *delay, out),
             Destination::Lists(lists) => {
                 for (list, queue, expires) in lists {
                     command::head(out, 3);
@@ -314,8 +337,18 @@ impl Publishing {
 
     /// Uses the server's answer.
     pub(crate) fn handle_answer(self, session: &Session, value: Value) {
-        let mut is_stored = matches!(self.destination, Destination::Lists(_));
+        let mut is_stored = !matches!(self.destination, Destination::Broadcast);
+        let pushed = match &self.destination {
+            Destination::Held(..) => Some(session.pushed(&value, &[])),
+            Destination::Queues(queues) => {
+                let queues: Vec<ShortStr> = queues.iter().map(|(_, queue, _)| queue.clone()).collect();
+                Some(session.pushed(&value, &queues))
+            }
+            Destination::Lists(_) | Destination::Broadcast => None,
+        };
         let queues = match (&self.destination, &value) {
+            (Destination::Held(..), _) => pushed.unwrap_or(Ok(1)).map(|_| 1),
+            (Destination::Queues(_), _) => pushed.unwrap_or(Ok(0)),
             (_, Value::ServerError(error)) => Err(refusal(error).with_outcome(Outcome::NotSent)),
             (Destination::Lists(_), Value::Int(_)) => Ok(1),
             (Destination::Lists(lists), Value::Array(answers)) => {
@@ -373,12 +406,13 @@ impl Publishing {
             let queues = self.reached.len();
             return self.stored(session, queues);
         }
-        self.destination = Destination::Lists(lists(session, &self.ticket.envelope, &missed));
+        let envelope = &self.ticket.envelope;
+        self.destination = Destination::Lists(lists(session, envelope, &missed)).by_policy(session, envelope);
         self.submit_again(session, false);
     }
 
     fn note_reached(&mut self) {
-        if let Destination::Lists(lists) = &mut self.destination {
+        if let Destination::Lists(lists) | Destination::Queues(lists) = &mut self.destination {
             self.reached.append(lists);
         }
     }
@@ -400,7 +434,11 @@ impl Publishing {
 
     /// Ends it: `queues` queues or listeners have the message.
     pub(crate) fn confirm(self, session: &Session, queues: usize) {
-        let queues = Some(u32::try_from(queues).unwrap_or(u32::MAX));
+        let queues = match self.destination {
+            // Where it will go is found when its time has come.
+            Destination::Held(..) => None,
+            _ => Some(u32::try_from(queues).unwrap_or(u32::MAX)),
+        };
         self.end(session, Ok(Confirmation::Confirmed { queues }));
     }
 
@@ -417,7 +455,7 @@ impl Publishing {
     /// Sends it once more, as a possible double if what had it may be gone.
     pub(crate) fn submit_again(mut self, session: &Session, is_repeated: bool) {
         self.is_repeated |= is_repeated;
-        if is_repeated && let Destination::Lists(lists) = &mut self.destination {
+        if is_repeated && let Destination::Lists(lists) | Destination::Queues(lists) = &mut self.destination {
             // What had it may have lost it.
             lists.append(&mut self.reached);
         }

@@ -184,9 +184,12 @@ fn passes(request: &Request, error: &ServerError) -> bool {
     let is_passing = matches!(code, "LOADING" | "BUSY" | "BUSYLOADING");
     match request {
         Request::Publish(_) => is_passing,
-        Request::Settle(_) | Request::Return(_) | Request::SetAside(_) | Request::Record(_) | Request::Recover(_) => {
-            is_passing || matches!(code, "OOM" | "MISCONF" | "NOREPLICAS")
-        }
+        Request::Settle(_)
+        | Request::Return(_)
+        | Request::Die(_)
+        | Request::SetAside(_)
+        | Request::Record(_)
+        | Request::Recover(_) => is_passing || matches!(code, "OOM" | "MISCONF" | "NOREPLICAS"),
         _ => false,
     }
 }

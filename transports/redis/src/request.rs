@@ -7,6 +7,7 @@ use kombu_core::{Result, ShortStr};
 use redis::Value;
 
 use crate::brpop::Waiting;
+use crate::dying::Dying;
 use crate::publish::Publishing;
 use crate::route_check::Checking;
 use crate::routes::Reading;
@@ -41,6 +42,15 @@ pub(crate) enum Request {
     Settle(Box<Settling>),
     /// Messages are given back.
     Return(Box<Returning>),
+    /// Messages leave their queues dead.
+    Die(Box<Dying>),
+    /// Queues are looked at: those where something is due, or some others.
+    LookAfter {
+        /// Whether it is those.
+        is_due: bool,
+    },
+    /// Which queues have a policy, and when something is due.
+    Policies,
     /// A message that cannot be read is moved away.
     SetAside(Box<Aside>),
     /// The blocking pop.

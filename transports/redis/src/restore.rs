@@ -11,6 +11,13 @@ use crate::keys::Keys;
 pub(crate) enum Destination {
     /// Into these lists.
     Lists(Vec<String>),
+    /// Nowhere: it has come back too often for its queue.
+    WornOut {
+        /// The queue.
+        queue: ShortStr,
+        /// The list it would go to.
+        list: String,
+    },
     /// Nowhere: it is set aside for this reason, in the list of malformed elements of this queue.
     ///
     /// Python drops such a message. It is kept here for somebody to look at, under its routing key, which is what its queue

@@ -11,14 +11,18 @@ mod ack;
 mod bind_expiring;
 mod broadcast;
 mod claim;
+mod dead_letter;
 mod define;
 mod delete_queue;
 mod joining;
 mod lease;
+mod look;
+mod push;
 mod record;
 mod requeue;
 mod set_aside;
 mod sweep_bindings;
+mod told;
 mod unlock;
 
 use std::sync::LazyLock;
@@ -30,14 +34,18 @@ pub(crate) use self::ack::Ack;
 pub(crate) use self::bind_expiring::BindExpiring;
 pub(crate) use self::broadcast::{Broadcast, hash_of, is_stored_for};
 pub(crate) use self::claim::{Claim, ClaimInbox, ClaimList, ClaimQueue, Claimed};
+pub(crate) use self::dead_letter::DeadLetter;
 pub(crate) use self::define::Define;
 pub(crate) use self::delete_queue::{DeleteQueue, Deleted};
 pub(crate) use self::joining::{Join, Joined, Part, Room};
 pub(crate) use self::lease::{Bury, Ending, NoteInboxes, Reap, Reaped, Renew, Renewed};
+pub(crate) use self::look::Look;
+pub(crate) use self::push::{Place, Push};
 pub(crate) use self::record::{Record, Recorded};
 pub(crate) use self::requeue::{Copy, GivenBack, Requeue, Requeued};
 pub(crate) use self::set_aside::SetAside;
 pub(crate) use self::sweep_bindings::SweepBindings;
+pub(crate) use self::told::Told;
 pub(crate) use self::unlock::Unlock;
 
 /// A Lua script and the hash the server knows it by once it is loaded.
@@ -103,7 +111,7 @@ macro_rules! source {
     };
 }
 
-static SCRIPTS: LazyLock<[Script; 19]> = LazyLock::new(|| {
+static SCRIPTS: LazyLock<[Script; 22]> = LazyLock::new(|| {
     [
         Script::new("claim", source!("claim.lua")),
         Script::new("record", source!("record.lua")),
@@ -124,6 +132,9 @@ static SCRIPTS: LazyLock<[Script; 19]> = LazyLock::new(|| {
         Script::new("inbox", source!("inbox.lua")),
         Script::new("reap", source!("reap.lua")),
         Script::new("bury", source!("bury.lua")),
+        Script::new("push", source!("policy.lua", "push.lua")),
+        Script::new("look", source!("policy.lua", "look.lua")),
+        Script::new("dead_letter", source!("splice.lua", "policy.lua", "dead_letter.lua")),
     ]
 });
 

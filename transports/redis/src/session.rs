@@ -15,14 +15,17 @@ use crate::answers::is_unknown_script;
 use crate::channel_core::ChannelCore;
 use crate::confirm::Held;
 use crate::connection::{Link, LinkOwner, Role, Target, closed, command, refusal};
+use crate::due::Due;
 use crate::envelope::Limits;
 use crate::identity::Identity;
 use crate::keys::Keys;
 use crate::lease::Lease;
 use crate::ledger::Ledger;
+use crate::letters::Letters;
 use crate::log_limit::LogLimit;
 use crate::multi_channel_poller::MultiChannelPoller;
 use crate::options::RedisOptions;
+use crate::policies::Policies;
 use crate::refused::Refused;
 use crate::request::Request;
 use crate::route_cache::RouteCache;
@@ -55,6 +58,11 @@ pub(crate) struct Session {
     pub(crate) route_cache: Mutex<RouteCache>,
     pub(crate) route_checks: Mutex<RouteChecks>,
     pub(crate) held: Mutex<Held>,
+    /// Which queues have a policy; whether any has one, for whoever has no time to look.
+    pub(crate) policies: Mutex<Policies>,
+    pub(crate) has_policies: AtomicBool,
+    pub(crate) due: Mutex<Due>,
+    pub(crate) letters: Mutex<Letters>,
     pub(crate) warnings: LogLimit,
     pub(crate) sweep: Mutex<Sweep>,
     /// What the server refused for now.
@@ -72,7 +80,7 @@ pub(crate) struct Session {
     dirty: AtomicBool,
     closing: AtomicBool,
     hooks: Mutex<Vec<HookId>>,
-    me: Weak<Session>,
+    pub(crate) me: Weak<Session>,
 }
 
 impl Session {
@@ -98,6 +106,10 @@ impl Session {
                 route_cache: Mutex::default(),
                 route_checks: Mutex::default(),
                 held: Mutex::default(),
+                policies: Mutex::default(),
+                has_policies: AtomicBool::new(false),
+                due: Mutex::default(),
+                letters: Mutex::default(),
                 warnings: LogLimit::default(),
                 sweep: Mutex::default(),
                 refused: Mutex::default(),
@@ -171,6 +183,7 @@ impl Session {
         self.deliver_broadcasts();
         self.submit_route_checks();
         self.submit_wait();
+        self.watch_due(hub);
         self.command.flush(hub);
         for link in links {
             link.flush(hub);
@@ -304,6 +317,7 @@ impl Session {
         }
         self.lock(&self.sweep).stop();
         self.lock(&self.lease).stop();
+        self.lock(&self.due).stop();
         let links = self.poller().close();
         for link in links {
             link.close(hub);

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use kombu_core::answer::AnswerBatch;
 use kombu_core::{Error, ErrorKind, Result, Settled, ShortStr};
+use kombu_virtual::death::Reason;
 use redis::Value;
 
 use crate::channel_core::ChannelCore;
 use crate::connection::refusal;
+use crate::dying::Dying;
 use crate::request::Request;
 use crate::scripts::{Ack, GivenBack, Requeue, Requeued, SetAside};
 use crate::session::Session;
@@ -18,6 +20,9 @@ pub(crate) struct Pending {
     forget: Vec<Batch<u64>>,
     give_back: Vec<Batch<(u64, Arc<str>)>>,
     asides: Vec<Aside>,
+    die: Vec<Batch<(u64, ShortStr, Reason)>>,
+    /// The queues that are looked at once they have got something back.
+    looks: Vec<ShortStr>,
 }
 
 struct Batch<T> {
@@ -50,6 +55,18 @@ impl Pending {
         Batch::add(&mut self.give_back, (number, list))
     }
 
+    /// Adds a message that leaves its queue dead.
+    pub(crate) fn die(&mut self, number: u64, queue: ShortStr, reason: Reason) -> Settled {
+        Batch::add(&mut self.die, (number, queue, reason))
+    }
+
+    /// Has a queue looked at behind what is given back to it.
+    pub(crate) fn look_at(&mut self, queue: &ShortStr) {
+        if !self.looks.contains(queue) {
+            self.looks.push(queue.clone());
+        }
+    }
+
     /// Adds a message to be moved to the malformed list of `queue`.
     pub(crate) fn set_aside(&mut self, number: u64, queue: ShortStr, reason: String) -> Settled {
         let answers = AnswerBatch::new();
@@ -62,6 +79,7 @@ impl Pending {
     pub(crate) fn fail(self, error: &Error) {
         let answers = self.forget.into_iter().map(|batch| batch.answers);
         let answers = answers.chain(self.give_back.into_iter().map(|batch| batch.answers));
+        let answers = answers.chain(self.die.into_iter().map(|batch| batch.answers));
         for answers in answers.chain(self.asides.into_iter().filter_map(|aside| aside.answers)) {
             answers.finish(Err(error.duplicate()), Vec::new());
         }
@@ -84,6 +102,11 @@ impl Pending {
             };
             returning.submit(session);
         }
+        for Batch { items, answers } in self.die {
+            let channel = Some(Arc::clone(channel));
+            Dying { items, answers: Some(answers), channel, is_repeated: false }.submit(session);
+        }
+        session.look_at(&self.looks);
         for aside in self.asides {
             Aside { channel: Some(Arc::clone(channel)), ..aside }.submit(session);
         }
@@ -240,14 +263,14 @@ impl Aside {
     }
 }
 
-fn read<T>(value: Value, read: impl FnOnce(Value) -> Result<T>) -> Result<T> {
+pub(crate) fn read<T>(value: Value, read: impl FnOnce(Value) -> Result<T>) -> Result<T> {
     match &value {
         Value::ServerError(error) => Err(refusal(error)),
         _ => read(value),
     }
 }
 
-fn finish(
+pub(crate) fn finish(
     session: &Session,
     channel: Option<&Arc<ChannelCore>>,
     answers: Option<&Arc<AnswerBatch<()>>>,
@@ -276,7 +299,7 @@ fn finish(
 }
 
 #[cold]
-fn lease_lost(operation: &'static str) -> Error {
+pub(crate) fn lease_lost(operation: &'static str) -> Error {
     let message = "the message was given to somebody else meanwhile: this process gave no sign of life, or the server lost its data";
     Error::new(ErrorKind::LeaseLost, message).during(operation)
 }

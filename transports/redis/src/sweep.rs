@@ -7,13 +7,16 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use bytes::Bytes;
 use kombu_core::reply::{self, Reply, ReplySender};
 use kombu_core::{ErrorKind, Result, ShortStr};
+use kombu_virtual::death::Reason;
 use redis::Value;
 
 use crate::binding::{Table, Undeclared};
 use crate::connection::{command, unexpected};
 use crate::envelope::Unacked;
 use crate::restore::Destination;
-use crate::scripts::{BindExpiring, Copy, GivenBack, Requeue, Requeued, SetAside, SweepBindings, Unlock};
+use crate::scripts::{
+    BindExpiring, Copy, DeadLetter, GivenBack, Requeue, Requeued, SetAside, SweepBindings, Told, Unlock,
+};
 use crate::session::Session;
 
 /// The task that sweeps: once when the first list queue is consumed, then by timer.
@@ -185,6 +188,7 @@ impl Session {
         let Value::Array(values) = values.await? else { return Ok(0) };
         let mut places: Vec<(String, Vec<String>)> = Vec::new();
         let mut gone: Vec<String> = Vec::new();
+        let mut worn_out: Vec<(String, ShortStr)> = Vec::new();
         for (tag, value) in tags.iter().zip(values) {
             let tag = String::from_utf8_lossy(tag).into_owned();
             let Some(value) = text(value) else {
@@ -194,6 +198,15 @@ impl Session {
             let moved = match self.destination(&value, tables).await {
                 Ok(Destination::Lists(lists)) => {
                     places.push((tag, lists));
+                    continue;
+                }
+                // What a consumer that lives holds is its own to judge.
+                Ok(Destination::WornOut { queue, .. }) if before.is_none() => {
+                    worn_out.push((tag, queue));
+                    continue;
+                }
+                Ok(Destination::WornOut { list, .. }) => {
+                    places.push((tag, vec![list]));
                     continue;
                 }
                 Ok(Destination::SetAside { queue, reason }) => self.set_entry_aside(&tag, &queue, &reason).await,
@@ -207,7 +220,21 @@ impl Session {
             let words: Vec<&str> = words.collect();
             self.call(1, |out| command::command(out, &words)).await?;
         }
+        self.end_worn_out(&worn_out).await?;
         self.give_back_overdue(&places, before).await
+    }
+
+    /// Ends messages that come back once too often.
+    async fn end_worn_out(&self, worn_out: &[(String, ShortStr)]) -> Result<()> {
+        if worn_out.is_empty() {
+            return Ok(());
+        }
+        let messages: Vec<_> =
+            worn_out.iter().map(|(tag, queue)| (tag.as_str(), queue.as_str(), Reason::DeliveryLimit)).collect();
+        let dead = DeadLetter { keys: &self.keys, messages: &messages }.command();
+        let answer = self.call_script(1, |out| dead.write_packed_command(out)).await?;
+        self.use_told(Told::read("dead_letter", &answer)?);
+        Ok(())
     }
 
     /// Finds where an entry goes. One that cannot be read goes to the malformed list of its queue, or of the hash's own name
@@ -226,6 +253,11 @@ impl Session {
                 return Ok(Destination::SetAside { queue: entry.routing_key.clone(), reason: error.to_string() });
             }
         };
+        let count = received.delivery_count.unwrap_or(u32::from(received.redelivered));
+        if entry.exchange.is_empty() && self.is_worn_out(&entry.routing_key, count) {
+            let list = self.keys.list_for(&entry.routing_key, received.list_priority);
+            return Ok(Destination::WornOut { queue: entry.routing_key, list });
+        }
         if !entry.exchange.is_empty() && !tables.contains_key(&entry.exchange) {
             let key = self.keys.binding(&entry.exchange);
             let members = self.call(1, |out| command::command(out, &["SMEMBERS", &key])).await?;
@@ -263,6 +295,13 @@ impl Session {
             let moved = self.set_entry_aside(tag, &self.options.unacked_key, "not a message").await;
             self.pass_over(tag, moved)?;
         }
+        let mut looks: Vec<ShortStr> = Vec::new();
+        for queue in places.iter().flat_map(|(_, lists)| lists).map(|list| self.keys.queue_of(list)) {
+            if self.policy(queue).is_some() && !looks.iter().any(|look| look == queue) {
+                looks.push(queue.into());
+            }
+        }
+        self.look_at(&looks);
         Ok(outcomes.iter().filter(|outcome| **outcome == Requeued::Done).count())
     }
 

@@ -328,6 +328,11 @@ impl Session {
         let no_ack = raw.list.no_ack;
         let number = raw.number;
         match self.read(raw) {
+            Ok(arrived) if self.is_expired(&arrived) || arrived.is_only_for_waiting() => {
+                self.expire(arrived);
+                // The message behind it may be a good one.
+                Taking::submit(self, 1, taking.lists, Vec::new(), Some(Fetch { channel, sender }));
+            }
             Ok(arrived) => {
                 let mut deliveries = Vec::new();
                 match channel.admit(None, no_ack, vec![arrived], &mut deliveries) {

@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use kombu_core::method::{ExchangeDeclare, QueueDeclare};
-use kombu_core::{Error, ErrorKind, ExchangeKind, Result, Scope, ShortStr, Value};
+use kombu_core::{Error, ErrorKind, ExchangeKind, FieldTable, Result, Scope, ShortStr, Value};
 
-use kombu_virtual::ExchangeDefinition;
+use kombu_virtual::{ExchangeDefinition, delay};
 
 use crate::binding;
 use crate::define::differs;
@@ -97,7 +97,12 @@ impl Topology {
 
     /// Returns the kind of an exchange this process declared.
     pub(crate) fn exchange_kind(&self, exchange: &str) -> Option<ExchangeKind> {
-        self.lock().exchanges.get(exchange).map(|known| known.kind.clone())
+        self.lock().exchanges.get(exchange).map(|known| routing_kind(&known.kind, &known.arguments))
+    }
+
+    /// Says whether this process declared an exchange that holds messages back.
+    pub(crate) fn is_delayed(&self, exchange: &str) -> bool {
+        self.lock().exchanges.get(exchange).is_some_and(|known| known.kind.as_str() == delay::KIND)
     }
 
     /// Forgets an exchange and the bindings to it.
@@ -273,6 +278,12 @@ impl Declared {
 /// How many exchanges' changes are counted before those nobody asks about are forgotten.
 const MAX_CHANGES: usize = 8192;
 
+/// Returns how an exchange routes: one that holds messages back says so in an argument.
+pub(crate) fn routing_kind(kind: &ExchangeKind, arguments: &FieldTable) -> ExchangeKind {
+    let inner = arguments.get(delay::INNER_KIND).and_then(Value::as_str).filter(|_| kind.as_str() == delay::KIND);
+    inner.and_then(|inner| inner.parse().ok()).unwrap_or_else(|| kind.clone())
+}
+
 /// Reads a whole number, also from text, as Kombu takes `x-expires`.
 fn whole(value: &Value) -> Option<u64> {
     match value.as_str() {
@@ -283,8 +294,6 @@ fn whole(value: &Value) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use kombu_core::FieldTable;
-
     use super::*;
 
     fn exchange(kind: ExchangeKind) -> ExchangeDeclare {

@@ -90,6 +90,8 @@ impl Transport for RedisTransport {
         };
         let greeting = opened.unwrap_or_else(|| Err(crate::connection::closed()))?;
         check_version(&greeting)?;
+        // It was asked for the policies before this.
+        session.barrier().await?;
         session.check_confirm(&greeting).await
     }
 
@@ -175,6 +177,7 @@ impl Session {
             }
         }
         let _ = within(self, CLOSE_PATIENCE, self.settle_held()).await;
+        let _ = within(self, CLOSE_PATIENCE, self.settle_letters()).await;
         self.end_sweep();
         self.poller().stop(self);
         self.touch();
@@ -217,6 +220,12 @@ fn capabilities(options: &RedisOptions) -> Capabilities {
     capabilities.requeue_in_place = Support::Emulated;
     capabilities.redelivered = Support::Emulated;
     capabilities.delivery_count = Support::Emulated;
+    capabilities.message_ttl = Support::Emulated;
+    capabilities.queue_ttl = Support::Emulated;
+    capabilities.queue_max_length = Support::Emulated;
+    capabilities.dead_letter = Support::Emulated;
+    capabilities.delivery_limit = Support::Emulated;
+    capabilities.delayed = Support::Emulated;
     capabilities.restore_on_close = Support::Emulated;
     capabilities.prefetch = Support::Emulated;
     capabilities.prefetch_global = Support::Emulated;

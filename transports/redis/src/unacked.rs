@@ -15,6 +15,10 @@ pub(crate) struct Held {
     pub(crate) queue: ShortStr,
     /// The list it goes back to.
     pub(crate) list: Arc<str>,
+    /// How often it had been given back when it was delivered.
+    pub(crate) count: u32,
+    /// Whether it expires.
+    pub(crate) expires: bool,
     /// The consumer that got it; none for a message that was fetched.
     pub(crate) consumer: Option<Arc<Consumer>>,
 }
@@ -77,7 +81,14 @@ mod tests {
     use super::*;
 
     fn held(number: u64) -> Held {
-        Held { place: Place::Recorded(number), queue: "q".into(), list: "q".into(), consumer: None }
+        Held {
+            place: Place::Recorded(number),
+            queue: "q".into(),
+            list: "q".into(),
+            count: 0,
+            expires: false,
+            consumer: None,
+        }
     }
 
     fn numbers(taken: Option<Vec<Held>>) -> Vec<u64> {

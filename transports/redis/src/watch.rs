@@ -47,7 +47,10 @@ impl Session {
                 for key in keys {
                     let Value::BulkString(key) = key else { continue };
                     let key = String::from_utf8_lossy(key);
-                    if !self.lock(&self.route_cache).handle_changed(&key) && !self.handle_changed_standing(&key) {
+                    if !self.handle_policy_changed(&key)
+                        && !self.lock(&self.route_cache).handle_changed(&key)
+                        && !self.handle_changed_standing(&key)
+                    {
                         self.poller().handle_changed(self, &key);
                     }
                 }
@@ -58,6 +61,7 @@ impl Session {
                 self.assert_all_bindings();
                 self.lock(&self.standings).doubt();
                 self.poller().handle_flushed(self);
+                self.ask_for_policies();
             }
         }
         self.touch();

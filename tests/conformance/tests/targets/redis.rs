@@ -15,7 +15,6 @@ pub(crate) fn suite() -> kombu_core::Result<Suite> {
             "fanout_ignores_key",
             "Kombu's `fanout_patterns`: a keyed publish reaches the queues bound by that key",
         )
-        .known_failure("delivery_count_grows", "the first delivery says nothing instead of 0")
         .known_failure("body_over_limit_refused", "`max_body` is declared and not enforced");
     Ok(suite)
 }

@@ -46,6 +46,9 @@ pub(crate) struct Received {
     pub(crate) redelivered: bool,
     /// How often it was given back, by the count our own consumers keep in header `x-delivery-count`.
     pub(crate) delivery_count: Option<u32>,
+    /// When it expires, by the server's time in milliseconds since 1970; 0 at once, unless a consumer waits for it. Ours are stamped with that
+    /// when they are put into a queue.
+    pub(crate) expires_at: Option<u64>,
     /// The publisher's delivery tag; the JSON text of one that is no text.
     #[cfg_attr(not(test), allow(dead_code, reason = "for telling copies of one broadcast apart"))]
     pub(crate) delivery_tag: ShortStr,
@@ -96,6 +99,7 @@ fn read_fields(text: &Bytes, limits: &Limits) -> Result<Received> {
     Ok(Received {
         redelivered: fields.redelivered || found.redelivered,
         delivery_count: fields.delivery_count,
+        expires_at: fields.expires_at,
         delivery_tag,
         list_priority: list_priority(&envelope),
         envelope,
@@ -112,6 +116,7 @@ struct Fields<'a> {
     properties: Option<Found<'a>>,
     redelivered: bool,
     delivery_count: Option<u32>,
+    expires_at: Option<u64>,
     others: Vec<(&'a str, Raw<'a>)>,
 }
 
@@ -137,6 +142,7 @@ impl<'a> Fields<'a> {
             "headers" => self.headers = Some(scanner.value()?),
             "properties" => self.properties = Some(Found::read(scanner)?),
             "redelivered" => self.redelivered |= scanner.value()?.as_str() == "true",
+            "expires_at" => self.expires_at = scanner.value()?.whole(),
             _ => self.others.push((name, scanner.value()?)),
         }
         Ok(())

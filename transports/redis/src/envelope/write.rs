@@ -43,7 +43,14 @@ impl Prepared {
         out.extend_from_slice(TAIL);
     }
 
-    /// Returns a copy.
+    /// Returns a copy with a tag of its own.
+    pub(crate) fn copy(&self) -> Vec<u8> {
+        let mut text = Vec::new();
+        self.write(&uuid::Uuid::new_v4().to_string(), &mut text);
+        text
+    }
+
+    /// Returns a copy with a tag.
     #[cfg(test)]
     pub(crate) fn to_vec(&self, tag: &str) -> Vec<u8> {
         let mut text = Vec::new();

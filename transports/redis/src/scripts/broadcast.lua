@@ -1,11 +1,13 @@
 -- Publishes a broadcast message to whoever listens, and puts a copy into every stored queue that it matches.
 --
--- KEYS  stored queues of the exchange
+-- KEYS  stored queues of the exchange, letters where one is sent on
 -- ARGV  1 the channel, 2 the routing key, or nothing where bindings have none to match, 3 what separates the parts of a member,
---       4 what every key begins with, 5 what the list of the message's priority ends with, 6 the message
+--       4 what every key begins with, 5 what the list of the message's priority ends with, 6 the message,
+--       7 the id of the letter that is sent on: when it is gone, nothing is done
 --
 -- A member is a binding key, the separator, and a queue. The copy that is published names, by their hashes, the queues that have
 -- one of their own, so that their consumers leave it alone.
+if ARGV[7] and redis.call('HDEL', KEYS[2], ARGV[7]) == 0 then return {0, 0} end
 local names, done = {}, {}
 for _, member in ipairs(redis.call('SMEMBERS', KEYS[1])) do
   local at = string.find(member, ARGV[3], 1, true)

@@ -15,23 +15,31 @@ pub(crate) struct Broadcast<'a> {
     pub(crate) routing_key: &'a str,
     /// Its priority.
     pub(crate) priority: u8,
+    /// The letter that is sent on, and the hash it waits in: when it is gone already, nothing is done.
+    pub(crate) letter: Option<(&'a str, &'a str)>,
 }
 
 impl Broadcast<'_> {
     /// Appends the command; `message` appends its last word, the message.
     pub(crate) fn write(&self, out: &mut Vec<u8>, message: impl FnOnce(&mut Vec<u8>)) {
-        let Broadcast { keys, exchange, routing_key, priority } = self;
-        command::head(out, 10);
+        let Broadcast { keys, exchange, routing_key, priority, letter } = self;
+        command::head(out, if letter.is_some() { 12 } else { 10 });
         command::word(out, "EVALSHA");
         command::word(out, script("broadcast").hash());
-        command::word(out, "1");
+        command::word(out, if letter.is_some() { "2" } else { "1" });
         command::word(out, keys.stored(exchange));
+        if let Some((letters, _)) = letter {
+            command::word(out, letters);
+        }
         command::word(out, keys.fanout_channel(exchange, routing_key));
         command::word(out, keys.stored_key(routing_key));
         command::word(out, keys.sep());
         command::word(out, keys.prefix());
         command::word(out, keys.list_suffix(*priority));
         message(out);
+        if let Some((_, id)) = letter {
+            command::word(out, id);
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod common;
 mod confirm;
 mod consumers;
 mod cost;
+mod dead_letters;
 mod doors;
 mod errors_are_clean;
 mod fairness;

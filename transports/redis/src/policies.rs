@@ -1,0 +1,335 @@
+//! Which queues do more than keep messages in order: those with a time to live, a limit, or a dead-letter exchange.
+//!
+//! The arguments of such queues are in one hash on the server. Every client reads it when it connects, and again when the server tells
+//! that it has changed (`CLIENT TRACKING`; without that, every [`REREAD`]). So a queue without a policy costs nothing: what is published
+//! to it is pushed as Kombu does. What is published to a queue whose policy is not known yet is found by the next look at it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use kombu_core::serialization::json;
+use kombu_core::{ErrorKind, FieldTable, Result, ShortStr, Value as Argument};
+use kombu_virtual::QueueDefinition;
+use kombu_virtual::policy::Policy;
+use redis::Value;
+
+use crate::connection::{command, refusal};
+use crate::request::Request;
+use crate::session::Session;
+
+/// What the server has told of policies.
+#[derive(Default)]
+pub(crate) struct Policies {
+    known: HashMap<ShortStr, Arc<Policy>>,
+    /// What was declared through this connection, in JSON: it is told again to a server that has lost everything.
+    own: HashMap<ShortStr, Vec<u8>>,
+    /// Whether the server is asked.
+    is_asked: bool,
+    /// Whether it refuses to tell when its answer changes.
+    is_told_nothing: bool,
+}
+
+impl Session {
+    /// Returns what a queue does beyond keeping messages in order, if it does and the server has told.
+    pub(crate) fn policy(&self, queue: &str) -> Option<Arc<Policy>> {
+        if !self.has_policies.load(Ordering::Acquire) {
+            return None;
+        }
+        self.lock(&self.policies).known.get(queue).cloned()
+    }
+
+    /// Reads what the arguments of a queue say about the life of its messages, and keeps it where every client of ours finds it.
+    ///
+    /// # Errors
+    ///
+    /// `PreconditionFailed` for arguments RabbitMQ finds wrong.
+    pub(crate) async fn keep_policy(&self, queue: &ShortStr, definition: &QueueDefinition) -> Result<()> {
+        let Some((policy, arguments)) = read_policy(queue, definition)? else { return Ok(()) };
+        let text = json::to_vec(&arguments)?;
+        let key = self.keys.policies();
+        let kept = self.call(1, |out| {
+            command::command(out, &[b"HSET", key.as_bytes(), queue.as_bytes(), &text]);
+        });
+        kept.await?;
+        let mut policies = self.lock(&self.policies);
+        policies.known.insert(queue.clone(), Arc::new(policy));
+        policies.own.insert(queue.clone(), text);
+        self.has_policies.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Forgets the policy of a queue that is deleted.
+    pub(crate) async fn drop_policy(&self, queue: &str) -> Result<()> {
+        {
+            let mut policies = self.lock(&self.policies);
+            policies.own.remove(queue);
+            if policies.known.remove(queue).is_none() {
+                return Ok(());
+            }
+        }
+        let (policies, sizes, due) = (self.keys.policies(), self.keys.sizes(), self.keys.due());
+        let answer = self.call(5, |out| {
+            command::command(out, &["MULTI"]);
+            command::command(out, &["HDEL", &policies, queue]);
+            command::command(out, &["HDEL", &sizes, queue]);
+            command::command(out, &["ZREM", &due, &format!("q{queue}")]);
+            command::command(out, &["EXEC"]);
+        });
+        answer.await.map(drop)
+    }
+
+    /// A connection stands: everything is asked for anew.
+    pub(crate) fn handle_up_for_policies(&self, is_told_nothing: bool) {
+        {
+            let mut policies = self.lock(&self.policies);
+            policies.is_told_nothing = is_told_nothing;
+            policies.is_asked = false;
+        }
+        self.ask_for_policies();
+    }
+
+    /// Asks for the policies, when something is due, and what time it is; and to be told when that changes.
+    pub(crate) fn ask_for_policies(&self) {
+        let is_tracking = {
+            let mut policies = self.lock(&self.policies);
+            if std::mem::replace(&mut policies.is_asked, true) {
+                return;
+            }
+            self.is_tracking() && !policies.is_told_nothing
+        };
+        let (policies, due) = (self.keys.policies(), self.keys.due());
+        let submitted = self.command.submit(Request::Policies, if is_tracking { 6 } else { 5 }, None, |_, out| {
+            if is_tracking {
+                // It holds for all of a transaction.
+                command::command(out, &["CLIENT", "CACHING", "YES"]);
+            }
+            command::command(out, &["MULTI"]);
+            command::command(out, &["HGETALL", &policies]);
+            command::command(out, &["ZRANGE", &due, "0", "0", "WITHSCORES"]);
+            command::command(out, &["TIME"]);
+            command::command(out, &["EXEC"]);
+        });
+        if submitted.is_err() {
+            self.handle_lost_policies();
+        }
+        self.touch();
+    }
+
+    /// Uses the server's answer.
+    pub(crate) fn handle_policies(&self, value: Value) {
+        let is_tracking = {
+            let mut policies = self.lock(&self.policies);
+            policies.is_asked = false;
+            self.is_tracking() && !policies.is_told_nothing
+        };
+        match value {
+            Value::ServerError(_) if is_tracking => {
+                // Perhaps it only must not be asked to tell.
+                return self.handle_up_for_policies(true);
+            }
+            Value::Array(parts) => {
+                let [policies, due, time] = parts.as_slice() else { return };
+                self.use_policies(policies);
+                if let Some(now) = time_of(time) {
+                    self.note_time(now);
+                }
+                self.expect_of_others(first_score(due));
+            }
+            Value::ServerError(error) if self.warnings.allows("policies", self.handle.now()) => {
+                let error = refusal(&error);
+                tracing::warn!(broker = %self.target.label, %error, "cannot read which queues have a policy");
+            }
+            _ => {}
+        }
+        if !is_tracking {
+            self.ask_after(REREAD);
+        }
+    }
+
+    /// The question has no answer; the next connection asks again.
+    pub(crate) fn handle_lost_policies(&self) {
+        self.lock(&self.policies).is_asked = false;
+    }
+
+    fn use_policies(&self, answer: &Value) {
+        let mut known = HashMap::new();
+        for (queue, text) in pairs(answer) {
+            let (Value::BulkString(queue), Value::BulkString(text)) = (queue, text) else { continue };
+            let queue = ShortStr::from(&*String::from_utf8_lossy(queue));
+            match read_text(&queue, text) {
+                Ok(Some(policy)) => drop(known.insert(queue, Arc::new(policy))),
+                Ok(None) => {}
+                Err(error) if self.warnings.allows("policy", self.handle.now()) => {
+                    tracing::warn!(%queue, %error, "the policy of a queue cannot be read; it has none here");
+                }
+                Err(_) => {}
+            }
+        }
+        let lost: Vec<(ShortStr, Vec<u8>)> = {
+            let mut policies = self.lock(&self.policies);
+            // A server that knows none at all was emptied: a queue that is deleted leaves those of others.
+            let lost = if known.is_empty() { policies.own.clone().into_iter().collect() } else { Vec::new() };
+            if lost.is_empty() {
+                self.has_policies.store(!known.is_empty(), Ordering::Release);
+                policies.known = known;
+            }
+            lost
+        };
+        let key = self.keys.policies();
+        for (queue, text) in lost {
+            self.send_quietly("keeping a policy again", 1, |out| {
+                command::command(out, &[b"HSET", key.as_bytes(), queue.as_bytes(), &text]);
+            });
+        }
+    }
+
+    /// The server tells that a key has changed; says whether it was one of these.
+    pub(crate) fn handle_policy_changed(&self, key: &str) -> bool {
+        if key == self.keys.policies() {
+            self.ask_for_policies();
+            return true;
+        }
+        if key == self.keys.due() {
+            self.ask_after(ASK_AGAIN);
+            return true;
+        }
+        false
+    }
+
+    /// Asks once more when `wait` has passed.
+    fn ask_after(&self, wait: Duration) {
+        if std::mem::replace(&mut self.lock(&self.due).asks_later, true) {
+            return;
+        }
+        let session = self.me.clone();
+        let sleep = self.handle.sleep(wait);
+        drop(self.handle.spawn(async move {
+            sleep.await;
+            if let Some(session) = session.upgrade() {
+                session.lock(&session.due).asks_later = false;
+                if !session.is_closing() {
+                    session.ask_for_policies();
+                }
+            }
+        }));
+    }
+}
+
+/// Reads what a declaration says about the life of messages, with those of its arguments that say it.
+fn read_policy(queue: &str, definition: &QueueDefinition) -> Result<Option<(Policy, FieldTable)>> {
+    let mut said = definition.clone();
+    let is_about_life =
+        |name: &ShortStr, value: &Argument| LIFE.contains(&name.as_str()) && !matches!(value, Argument::Null);
+    let about_life = definition.arguments.iter().filter(|(name, value)| is_about_life(name, value));
+    said.arguments = about_life.map(|(name, value)| (name.clone(), value.clone())).collect();
+    if said.arguments.is_empty() {
+        return Ok(None);
+    }
+    let policy = Policy::of(queue, &said)?.filter(|policy| lives(policy));
+    Ok(policy.map(|policy| (*policy, said.arguments)))
+}
+
+fn read_text(queue: &str, text: &[u8]) -> Result<Option<Policy>> {
+    let mut definition = QueueDefinition::default();
+    // Those of a quorum queue; for another it says nothing here.
+    definition.durable = true;
+    definition.arguments = match json::read(text)? {
+        Argument::Map(arguments) => arguments,
+        _ => return Err(kombu_core::Error::new(ErrorKind::Decode, "a policy is no JSON object")),
+    };
+    Ok(read_policy(queue, &definition)?.map(|(policy, _)| policy))
+}
+
+/// Says whether a policy is about the life of messages.
+fn lives(policy: &Policy) -> bool {
+    policy.message_ttl.is_some()
+        || policy.max_length.is_some()
+        || policy.max_length_bytes.is_some()
+        || policy.dead_letter_exchange.is_some()
+        || policy.delivery_limit.is_some()
+}
+
+fn pairs(answer: &Value) -> Vec<(&Value, &Value)> {
+    match answer {
+        Value::Map(pairs) => pairs.iter().map(|(name, value)| (name, value)).collect(),
+        Value::Array(items) => items.chunks_exact(2).map(|pair| (&pair[0], &pair[1])).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Returns the score of the first element, however it is written.
+fn first_score(answer: &Value) -> Option<u64> {
+    let Value::Array(items) = answer else { return None };
+    let score = match items.as_slice() {
+        [Value::Array(pair), ..] => pair.get(1)?,
+        [_, score, ..] => score,
+        _ => return None,
+    };
+    let score = match score {
+        Value::Double(score) => *score,
+        Value::BulkString(text) => std::str::from_utf8(text).ok()?.parse().ok()?,
+        _ => return None,
+    };
+    Some(score.max(0.0) as u64)
+}
+
+fn time_of(answer: &Value) -> Option<u64> {
+    let Value::Array(parts) = answer else { return None };
+    let number = |part: Option<&Value>| match part {
+        Some(Value::BulkString(text)) => std::str::from_utf8(text).ok()?.parse::<u64>().ok(),
+        _ => None,
+    };
+    Some(number(parts.first())? * 1000 + number(parts.get(1))? / 1000)
+}
+
+/// The arguments that are about the life of messages, and the one that says which of them are allowed.
+const LIFE: [&str; 8] = [
+    "x-dead-letter-exchange",
+    "x-dead-letter-routing-key",
+    "x-delivery-limit",
+    "x-max-length",
+    "x-max-length-bytes",
+    "x-message-ttl",
+    "x-overflow",
+    "x-queue-type",
+];
+
+/// How long after something became due, or was done, everybody else looks what is due next.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// How often a server is asked that cannot tell.
+const REREAD: Duration = Duration::from_secs(15);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_about_the_life_of_messages_is_kept() {
+        let mut definition = QueueDefinition::default();
+        assert!(read_policy("q", &definition).unwrap().is_none());
+        definition.arguments = FieldTable::from([("x-expires", Argument::from("5000")), ("x-unknown", 1.into())]);
+        assert!(read_policy("q", &definition).unwrap().is_none());
+        definition.arguments.insert("x-message-ttl", 134_217_728_000_i64);
+        let (policy, arguments) = read_policy("q", &definition).unwrap().unwrap();
+        assert_eq!(policy.message_ttl, Some(Duration::from_secs(134_217_728)));
+        assert_eq!(arguments, FieldTable::from([("x-message-ttl", 134_217_728_000_i64)]));
+        let again = read_text("q", &json::to_vec(&arguments).unwrap()).unwrap().unwrap();
+        assert_eq!(again, policy);
+        definition.arguments.insert("x-message-ttl", -1);
+        assert_eq!(read_policy("q", &definition).unwrap_err().kind(), ErrorKind::PreconditionFailed);
+    }
+
+    #[test]
+    fn scores_and_times_are_read_in_both_protocols() {
+        let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());
+        let flat = Value::Array(vec![text("q"), text("1795351911250")]);
+        let nested = Value::Array(vec![Value::Array(vec![text("q"), Value::Double(1_795_351_911_250.0)])]);
+        for answer in [flat, nested] {
+            assert_eq!(first_score(&answer), Some(1_795_351_911_250));
+        }
+        assert_eq!(first_score(&Value::Array(Vec::new())), None);
+        assert_eq!(time_of(&Value::Array(vec![text("12"), text("34567")])), Some(12_034));
+    }
+}

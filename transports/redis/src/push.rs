@@ -1,0 +1,129 @@
+//! Publishing to queues with a policy, of messages that expire, and of messages that are held back.
+//!
+//! Everything else is pushed as Kombu does, without a script. Here a script does it: it knows what the queue was declared with,
+//! whichever process did that, stamps the message with the time at which it expires, and takes out what is too much.
+
+use std::time::Duration;
+
+use kombu_core::{Envelope, Error, ErrorKind, Outcome, Result, ShortStr};
+use kombu_virtual::delay;
+use redis::Value;
+
+use crate::binding::{Table, Undeclared};
+use crate::connection::{command, refusal, unexpected};
+use crate::envelope::{Prepared, list_priority};
+use crate::scripts::{Place, Push, Told};
+use crate::session::Session;
+use crate::topology::routing_kind;
+
+/// Where a letter goes.
+pub(crate) enum Target {
+    /// Into these queues.
+    Queues(Vec<ShortStr>),
+    /// To whoever listens.
+    Listeners,
+    /// It is held back for so long.
+    Held(Duration),
+}
+
+impl Session {
+    /// Says whether a message to these queues is more than an element of a list.
+    pub(crate) fn needs_push<'q>(&self, envelope: &Envelope, mut queues: impl Iterator<Item = &'q ShortStr>) -> bool {
+        envelope.properties.expiration().is_some() || queues.any(|queue| self.policy(queue).is_some())
+    }
+
+    /// Writes the script that puts a message into queues, given with their `x-expires`.
+    pub(crate) fn write_push<'q>(
+        &self,
+        envelope: &Envelope,
+        prepared: &Prepared,
+        queues: impl Iterator<Item = (&'q ShortStr, Option<u64>)>,
+        out: &mut Vec<u8>,
+    ) {
+        let ttl = envelope.properties.expiration().map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
+        let push = Push { keys: &self.keys, letter: "", priority: list_priority(envelope) };
+        let copies = queues.map(|(queue, expires)| (Place::Queue { queue, ttl, expires }, prepared.copy()));
+        push.command(copies).write_packed_command(out);
+    }
+
+    /// Writes the script that holds a message back, under an id of its own.
+    pub(crate) fn write_held(&self, envelope: &Envelope, id: &str, delay: Duration, out: &mut Vec<u8>) {
+        // What was written once can be written again.
+        let text = self.held_text(envelope, delay).unwrap_or_default();
+        let push = Push { keys: &self.keys, letter: "", priority: 0 };
+        let delay = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+        push.command([(Place::Held { id, delay }, text)]).write_packed_command(out);
+    }
+
+    /// Returns a message as it is held back: it says that its delay is over, for it will be when it is read.
+    pub(crate) fn held_text(&self, envelope: &Envelope, delay: Duration) -> Result<Vec<u8>> {
+        let mut held = envelope.clone();
+        delay::mark_over(&mut held.headers, delay);
+        Ok(Prepared::new(&held, self.options.body_encoding)?.copy())
+    }
+
+    /// Returns how long an exchange holds a message back, if it does.
+    pub(crate) fn delay_of(&self, envelope: &Envelope) -> Option<Duration> {
+        if !self.topology.is_delayed(&envelope.exchange) {
+            return None;
+        }
+        delay::asked(&envelope.headers)
+    }
+
+    /// Uses the answer to a publish of these: in how many of `count` queues the message is.
+    ///
+    /// # Errors
+    ///
+    /// `Nacked` when one of them is full and refuses it; the others have it.
+    pub(crate) fn pushed(&self, value: &Value, queues: &[ShortStr]) -> Result<usize> {
+        if let Value::ServerError(error) = value {
+            let outcome = if queues.len() > 1 { Outcome::Unknown } else { Outcome::NotSent };
+            return Err(refusal(error).with_outcome(outcome));
+        }
+        let told = Told::read("push", value).map_err(|error| error.with_outcome(Outcome::Unknown))?;
+        let full = self.use_told(told);
+        match full.first() {
+            None => Ok(queues.len()),
+            Some(first) => {
+                let queue = usize::try_from(*first - 1).ok().and_then(|index| queues.get(index));
+                let error = Error::new(ErrorKind::Nacked, "the queue is full and refuses what is published to it");
+                Err(error.with("queue", queue.map_or("", ShortStr::as_str)).with_outcome(Outcome::Unknown))
+            }
+        }
+    }
+
+    /// Finds where a letter goes, by what the server knows now.
+    pub(crate) async fn target(&self, envelope: &Envelope) -> Result<Target> {
+        if envelope.exchange.is_empty() {
+            return Ok(Target::Queues(vec![envelope.routing_key.clone()]));
+        }
+        if let Some(delay) = self.delay_of(envelope) {
+            return Ok(Target::Held(delay));
+        }
+        let mut kind = self.topology.exchange_kind(&envelope.exchange);
+        if kind.is_none()
+            && let Some(definition) = self.exchange_definition(&envelope.exchange).await?
+        {
+            if definition.kind.as_str() == delay::KIND
+                && let Some(delay) = delay::asked(&envelope.headers)
+            {
+                return Ok(Target::Held(delay));
+            }
+            kind = Some(routing_kind(&definition.kind, &definition.arguments));
+        }
+        if kind == Some(kombu_core::ExchangeKind::Fanout) {
+            return Ok(Target::Listeners);
+        }
+        let key = self.keys.binding(&envelope.exchange);
+        let members = self.call(1, |out| command::command(out, &["SMEMBERS", &key])).await?;
+        let (Value::Array(members) | Value::Set(members)) = members else {
+            return Err(unexpected("SMEMBERS", &members));
+        };
+        let texts = members.into_iter().filter_map(|member| match member {
+            Value::BulkString(text) => Some(text),
+            _ => None,
+        });
+        let table = Table::parse(texts, self.keys.sep());
+        table.queues(kind.as_ref().ok_or(Undeclared), &envelope.routing_key).map(Target::Queues)
+    }
+}
