@@ -99,7 +99,7 @@ impl FaultProxy {
         self.end_links(Link::finish);
     }
 
-    /// Holds all bytes of one direction. Connections stay open and new ones are accepted.
+    /// Holds all bytes of one direction, and the end of a connection too. Connections stay open and new ones are accepted.
     pub fn blackhole(&self, direction: Direction) {
         self.set(direction, Fault::Blackhole);
     }

@@ -122,7 +122,11 @@ impl Link {
         let mut buffer = vec![0; 64 * 1024];
         loop {
             let outcome = match from.read(&mut buffer) {
-                Ok(0) => break,
+                Ok(0) => {
+                    // The end is held as bytes are; an error means that it is not to be passed on at all.
+                    let _ = self.next_step(shared, direction, Instant::now(), 1);
+                    break;
+                }
                 Ok(count) => self.forward(shared, direction, &buffer[..count]),
                 Err(error) => Err(error),
             };

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use kombu_core::Error;
 use kombu_core::hub::Hub;
+use kombu_core::{Error, ErrorKind};
 use redis::Value;
 
 use crate::connection::{Fate, Greeting, Link, LinkOwner, Role, refusal};
@@ -40,7 +40,10 @@ impl Session {
             Request::NoteInboxes { name, lists } => self.poller().waiters.handle_noted(&name, &lists, false),
             Request::Watch(queues) => self.poller().handle_watched(&queues, None),
             Request::Look(looks) => self.handle_lost_look(&looks),
-            Request::Quiet(_) => {}
+            Request::Quiet(_) | Request::QuietScript { .. } => {}
+            Request::PushBack(_) => {
+                tracing::error!(broker = %self.target.label, %error, "a message could not be given back; it is lost")
+            }
         }
     }
 
@@ -52,10 +55,18 @@ impl Session {
     }
 
     /// Loads the scripts and sends the request again.
-    fn load_scripts_for(self: &Arc<Self>, request: Request) {
+    fn load_scripts_for(self: &Arc<Self>, mut request: Request) {
         self.load_scripts();
-        if let Some((_, bytes)) = self.bytes_of(&request) {
-            self.submit(request, &bytes);
+        if let Request::Take(taking) = &mut request {
+            taking.renumber(self);
+        }
+        match self.bytes_of(&request) {
+            Some((_, bytes)) => self.submit(request, &bytes),
+            // The next tick tells the server anew.
+            None => {
+                let error = Error::new(ErrorKind::Internal, "the server had lost the scripts");
+                self.handle_failure_anywhere(request, false, &error);
+            }
         }
     }
 
@@ -72,6 +83,19 @@ impl Session {
             Request::Die(dying) => dying.to_bytes(self),
             Request::LookAfter { .. } => self.look_bytes(),
             Request::SetAside(aside) => aside.to_bytes(self),
+            Request::Register(name) => self.registration(name),
+            Request::Check(checking) => {
+                let mut out = Vec::new();
+                checking.reading.write(self, &mut out);
+                return Some((checking.reading.replies(), out));
+            }
+            Request::Routes { reading, .. } => {
+                let mut out = Vec::new();
+                reading.write(self, &mut out);
+                return Some((reading.replies(), out));
+            }
+            Request::QuietScript { bytes, .. } => bytes.clone(),
+            Request::PushBack(back) => back.to_bytes(),
             _ => return None,
         };
         Some((1, bytes))
@@ -168,7 +192,8 @@ impl LinkOwner for Session {
             Request::Look(looks) => me.handle_looked(&looks, &value),
             // Taken apart above.
             Request::Probe(_) => {}
-            Request::Quiet(what) => self.handle_refused_quietly(what, &value),
+            Request::Quiet(what) | Request::QuietScript { what, .. } => self.handle_refused_quietly(what, &value),
+            Request::PushBack(_) => self.handle_refused_quietly("giving a message back", &value),
         }
     }
 
@@ -209,6 +234,7 @@ impl LinkOwner for Session {
             Request::Call(sender) if sender.is_abandoned() && !written => Fate::Drop,
             Request::Publish(_) if is_late => Fate::Drop,
             Request::Publish(publishing) if written => publishing.write_again(self),
+            Request::PushBack(back) if written => back.write_again(self),
             Request::Take(taking) if written && taking.is_lost_with_its_answer() => Fate::Drop,
             Request::Take(taking) if written => {
                 let bytes = taking.write_recovery(self);

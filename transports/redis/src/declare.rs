@@ -5,7 +5,7 @@ use std::time::Duration;
 use kombu_core::method::{ExchangeDeclare, QueueBind, QueueDeclare, QueueDeclared};
 use kombu_core::{Error, ErrorKind, ExchangeKind, Result, Scope, ShortStr};
 use kombu_virtual::delay;
-use redis::Value;
+use redis::{Cmd, Value};
 
 use crate::binding;
 use crate::connection::{command, refusal, unexpected};
@@ -144,20 +144,23 @@ impl Session {
 
     /// Returns the commands that bind, and how many replies they have.
     pub(crate) fn bind_bytes(&self, exchange: &str, kind: &ExchangeKind, queue: &str, key: &str) -> (u32, Vec<u8>) {
+        if let Some(script) = self.bind_script(exchange, kind, queue, key) {
+            return (1, script.get_packed_command());
+        }
         let member = binding::member(kind, key, queue, self.keys.sep());
         let mut out = Vec::new();
-        if let Some(expires) = self.topology.expires(queue) {
-            let ttl = BindExpiring::ttl(Duration::from_millis(expires));
-            BindExpiring { keys: &self.keys, exchange, ttl, members: &[member] }
-                .command()
-                .write_packed_command(&mut out);
-            return (1, out);
-        }
         command::command(&mut out, &["MULTI"]);
         command::command(&mut out, &["SADD", &self.keys.binding(exchange), &member]);
         command::command(&mut out, &["SADD", &self.keys.binding_permanent(exchange), &member]);
         command::command(&mut out, &["EXEC"]);
         (4, out)
+    }
+
+    /// Returns the script that binds a queue that expires.
+    pub(crate) fn bind_script(&self, exchange: &str, kind: &ExchangeKind, queue: &str, key: &str) -> Option<Cmd> {
+        let ttl = BindExpiring::ttl(Duration::from_millis(self.topology.expires(queue)?));
+        let member = binding::member(kind, key, queue, self.keys.sep());
+        Some(BindExpiring { keys: &self.keys, exchange, ttl, members: &[member] }.command())
     }
 
     /// Ends a route.

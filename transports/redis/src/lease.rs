@@ -18,6 +18,7 @@ use redis::{Cmd, Value};
 
 use crate::answers::is_unknown_script;
 use crate::connection::{Fate, Greeting, Link, LinkOwner, Role, closed, command, refusal};
+use crate::identity::Signs;
 use crate::ledger::read_ranges;
 use crate::request::Request;
 use crate::scripts::{self, Bury, Ending, Reap, Reaped, Renew, Renewed};
@@ -41,7 +42,7 @@ impl Lease {
 }
 
 /// Renews a lease, over a socket of its own.
-struct Keeper {
+pub(crate) struct Keeper {
     session: Weak<Session>,
     handle: HubHandle,
     link: Arc<Link>,
@@ -58,14 +59,20 @@ impl Session {
             }
             name
         };
-        let from = self.lock(&self.ledger).next();
-        let lease = millis(self.options.lease);
-        let renew =
-            Renew { keys: &self.keys, consumer: &name, lease, is_new: true, held: "", from, refreshed: &[] }.command();
-        self.submit(Request::Register(Arc::clone(&name)), &renew.get_packed_command());
+        let bytes = self.registration(&name);
+        self.submit(Request::Register(Arc::clone(&name)), &bytes);
         self.note_renewed(self.handle.now());
         self.start_keeper();
         name
+    }
+
+    /// Returns the command that registers under `name`.
+    pub(crate) fn registration(&self, name: &str) -> Vec<u8> {
+        let from = self.lock(&self.ledger).next();
+        let lease = millis(self.options.lease);
+        let (keys, words) = (&self.keys, ("", ""));
+        let renew = Renew { keys, consumer: name, lease, is_new: true, held: "", from, words, refreshed: &[] };
+        renew.command().get_packed_command()
     }
 
     /// Uses the answer to a registration.
@@ -232,6 +239,8 @@ impl Keeper {
         let Some(session) = self.session.upgrade() else { return };
         let lease = session.options.lease;
         let interval = interval(lease, session.options.visibility_timeout);
+        let hold_interval = session.options.max_hold.map_or(interval, |max_hold| max_hold / 4);
+        let hold_interval = hold_interval.max(Duration::from_millis(20));
         drop(session);
         let link = Arc::clone(&self.link);
         self.handle.call_soon(move |hub| link.keep_open(hub));
@@ -239,7 +248,8 @@ impl Keeper {
         let mut refreshed = self.handle.now();
         // A consumer that just came, or lost sight of the server, gives the others time to show up as well.
         let mut is_settled = false;
-        let mut wait = interval.min(FIRST_WAIT);
+        let mut wait = interval.min(FIRST_WAIT).min(hold_interval);
+        let mut signs = Signs::default();
         while !is_ended(&mut stopped, self.handle.sleep(wait)).await {
             let Some(session) = self.session.upgrade() else { break };
             if session.handle.is_closed() {
@@ -248,8 +258,9 @@ impl Keeper {
             }
             let now = self.handle.now();
             let refreshes = now.saturating_duration_since(refreshed) >= refresh.min(session.refresh_interval());
-            wait = interval;
+            wait = interval.min(hold_interval);
             let Some((name, held, from, fields)) = session.sign_of_life(refreshes) else { continue };
+            let (known, word) = signs.next(&name);
             // The age of many is renewed in several steps.
             let mut chunks = fields.chunks(AT_ONCE);
             let answer = loop {
@@ -261,6 +272,7 @@ impl Keeper {
                     is_new: false,
                     held: &held,
                     from,
+                    words: (&known, &word),
                     refreshed,
                 };
                 let answer = match self.call(&renew.command(), interval).await {
@@ -273,6 +285,7 @@ impl Keeper {
             };
             match answer {
                 Ok(Renewed::Alive { was_over, soonest, has_dead }) => {
+                    signs.confirm();
                     let was_overdue = session.is_overdue(now);
                     session.note_renewed(now);
                     if was_overdue {
@@ -300,6 +313,12 @@ impl Keeper {
                         is_settled = true;
                         wait = wait.max(Duration::from_millis(20));
                     }
+                    if let Some(max_hold) = session.options.max_hold {
+                        wait = wait.min(hold_interval);
+                        if let Err(error) = self.end_holds(&session, max_hold, interval).await {
+                            tracing::debug!(broker = %session.target.label, %error, "what is held for too long is not given back yet");
+                        }
+                    }
                 }
                 Ok(Renewed::Dead) => {
                     session.lose_lease(&name);
@@ -316,9 +335,9 @@ impl Keeper {
     }
 
     /// Sends one command and waits for its answer. A server that has lost the scripts gets them again.
-    async fn call(&self, command: &Cmd, patience: Duration) -> Result<Value> {
+    pub(crate) async fn call(&self, command: &Cmd, patience: Duration) -> Result<Value> {
         for _ in 0..2 {
-            let answer = self.ask(command, patience).await?;
+            let answer = self.send(command, patience).await?;
             if !is_unknown_script(&answer) {
                 return match answer {
                     Value::ServerError(error) => Err(refusal(&error)),
@@ -326,13 +345,18 @@ impl Keeper {
                 };
             }
             for script in scripts::all() {
-                self.ask(&script.load(), patience).await?;
+                self.send(&script.load(), patience).await?;
             }
         }
         Err(Error::new(ErrorKind::Internal, "the server does not keep the scripts"))
     }
 
-    async fn ask(&self, command: &Cmd, patience: Duration) -> Result<Value> {
+    /// Returns the time of the hub it runs on.
+    pub(crate) fn now(&self) -> Instant {
+        self.handle.now()
+    }
+
+    async fn send(&self, command: &Cmd, patience: Duration) -> Result<Value> {
         let (sender, reply) = reply::channel();
         let deadline = self.handle.now() + patience;
         let submitted =
@@ -408,4 +432,4 @@ const EXCLUSIVE: Duration = Duration::from_secs(10);
 /// How long the entry of a dead consumer stays: longer than anything can wait on its behalf.
 const RETENTION: Duration = Duration::from_secs(60);
 /// How many messages go back in one command, and how many are made young in one.
-const AT_ONCE: usize = 500;
+pub(crate) const AT_ONCE: usize = 500;

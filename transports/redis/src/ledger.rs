@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::time::Instant;
 
 /// The numbers that may be in use.
 #[derive(Default)]
@@ -17,19 +18,20 @@ pub(crate) struct Ledger {
 /// The numbers of one claim.
 struct Block {
     open: u32,
+    taken: Instant,
     bits: [u64; WORDS],
 }
 
 impl Ledger {
     /// Takes `count` numbers, at most [`MAX_COUNT`]; returns the first.
-    pub(crate) fn take(&mut self, count: usize) -> u64 {
+    pub(crate) fn take(&mut self, count: usize, now: Instant) -> u64 {
         let count = count.min(MAX_COUNT);
         let first = self.next + 1;
         self.next += count as u64;
         if count > 0 {
             let mut bits = [0; WORDS];
             (0..count).for_each(|at| bits[at / 64] |= 1 << (at % 64));
-            self.blocks.insert(first, Block { open: u32::try_from(count).unwrap_or(u32::MAX), bits });
+            self.blocks.insert(first, Block { open: u32::try_from(count).unwrap_or(u32::MAX), taken: now, bits });
         }
         first
     }
@@ -71,10 +73,13 @@ impl Ledger {
 
     /// Returns the numbers held.
     pub(crate) fn held(&self) -> impl Iterator<Item = u64> {
-        self.blocks.iter().flat_map(|(first, block)| {
-            let is_set = |at: &usize| block.bits[at / 64] & (1 << (at % 64)) != 0;
-            (0..MAX_COUNT).filter(is_set).map(move |at| first + at as u64)
-        })
+        self.blocks.iter().flat_map(|(first, block)| block.numbers(*first))
+    }
+
+    /// Returns the numbers held that were taken at `time` or before.
+    pub(crate) fn taken_before(&self, time: Instant) -> Vec<u64> {
+        let old = self.blocks.iter().filter(|(_, block)| block.taken <= time);
+        old.flat_map(|(first, block)| block.numbers(*first)).collect()
     }
 
     /// Returns the numbers held from `first` on as text: `7,9-12`.
@@ -103,6 +108,14 @@ impl Ledger {
     }
 }
 
+impl Block {
+    /// Returns the numbers that are open, the first of the block being `first`.
+    fn numbers(&self, first: u64) -> impl Iterator<Item = u64> {
+        let is_set = |at: &usize| self.bits[at / 64] & (1 << (at % 64)) != 0;
+        (0..MAX_COUNT).filter(is_set).map(move |at| first + at as u64)
+    }
+}
+
 /// Reads what [`Ledger::to_text`] wrote; what cannot be read is left out.
 pub(crate) fn read_ranges(text: &str) -> impl Iterator<Item = u64> {
     text.split(',').filter_map(range).flatten()
@@ -124,11 +137,15 @@ mod tests {
     #[test]
     fn what_is_held_is_written_as_ranges_and_read_back() {
         let mut ledger = Ledger::default();
-        assert_eq!((ledger.take(5), ledger.take(1), ledger.take(256)), (1, 6, 7));
+        let now = Instant::now();
+        let later = now + std::time::Duration::from_secs(1);
+        assert_eq!((ledger.take(5, now), ledger.take(1, now), ledger.take(256, later)), (1, 6, 7));
         ledger.close([2, 3, 6, 7, 7, 1000]);
         assert_eq!(ledger.to_text(0), "1,4-5,8-262");
         assert_eq!(ledger.to_text(5), "5,8-262");
+        assert_eq!(ledger.taken_before(now), [1, 4, 5]);
         let held: Vec<u64> = ledger.held().collect();
+        assert_eq!(ledger.taken_before(later), held);
         assert_eq!(read_ranges("1,4-5,8-262").collect::<Vec<_>>(), held);
         ledger.close(1..=262);
         assert!(ledger.is_empty());

@@ -35,7 +35,8 @@
 //! | `fanout_stored` | no | queues this connection binds to fanout exchanges keep messages while nobody consumes, unless they expire, are exclusive or auto-delete. Every publisher of this library puts copies there, in one step with publishing; what Python publishes is only heard |
 //! | `topology` | `kombu` | what says which exchanges and queues there are: Kombu's keys, or with `registry` keys of our own, in which everything that is declared is kept and compared. That holds only where every program is ours |
 //! | `lease` | 30 | seconds without a life sign after which a consumer is given up |
-//! | `wake` | `auto` | what wakes an idle consumer |
+//! | `max_hold` | none | seconds after which a message that was taken and not settled is given to other consumers although its process lives, for handlers that hang; noticed within a quarter of it. What waits in the process for its turn counts too |
+//! | `wake` | `auto` | what wakes an idle consumer: `blmove`, one socket for each list that waits; `tracking`, the server tells of changes; `brpop`, Kombu's. `auto` is `blmove` on the most urgent list of a queue and `tracking` on the others, as far as the server allows them, and `brpop` only where it allows neither: a message that `brpop` has popped is lost if the answer is |
 //! | `max_message_size` | 128 MiB | the largest envelope that is read, in bytes |
 //! | `max_nesting` | 512 | how deep lists and maps of an envelope nest |
 //!
@@ -80,11 +81,13 @@ mod letters;
 mod listen;
 mod log_limit;
 mod malformed;
+mod max_hold;
 mod multi_channel_poller;
 mod options;
 mod policies;
 mod publish;
 mod push;
+mod push_back;
 mod refused;
 mod request;
 mod restore;

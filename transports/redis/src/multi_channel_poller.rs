@@ -526,14 +526,14 @@ impl MultiChannelPoller {
     pub(crate) fn handle_connected(&mut self, session: &Session, greeting: &Greeting) {
         let watches = greeting.is_tracking;
         self.wakes = match self.wake {
-            Wake::Auto if watches => Wakes { moves: true, watches },
-            Wake::Blmove => Wakes { moves: true, watches },
+            // Without being told, each list has a socket that waits for it: a pop could lose what it took.
+            Wake::Auto | Wake::Blmove => Wakes { moves: true, watches },
             Wake::Tracking if watches => Wakes { moves: false, watches },
             Wake::Tracking => {
                 tracing::warn!(broker = %session.target.label, "the server does not allow CLIENT TRACKING; waiting by BRPOP");
                 Wakes::POP
             }
-            Wake::Auto | Wake::Brpop => Wakes::POP,
+            Wake::Brpop => Wakes::POP,
         };
         self.queues.iter_mut().for_each(|queue| queue.watch = Watch::No);
         self.waiters.doubt(session);

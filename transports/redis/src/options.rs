@@ -89,6 +89,8 @@ pub(crate) struct RedisOptions {
     pub(crate) max_nesting: usize,
     /// How long a consumer may go without a life sign; default 30 seconds. Ours, not Kombu's.
     pub(crate) lease: Duration,
+    /// How long a message may be held before it is given to others; default any time. Ours, not Kombu's.
+    pub(crate) max_hold: Option<Duration>,
     /// What wakes an idle consumer; default chosen by what the server allows. Ours, not Kombu's.
     pub(crate) wake: Wake,
     /// What says which exchanges and queues there are; default Kombu's keys. Ours, not Kombu's.
@@ -248,6 +250,7 @@ impl Default for RedisOptions {
             max_message_size: Self::MAX_MESSAGE_SIZE,
             max_nesting: Self::MAX_NESTING,
             lease: seconds(30),
+            max_hold: None,
             wake: Wake::Auto,
             topology: KeptIn::Kombu,
         }

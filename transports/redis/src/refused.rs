@@ -114,6 +114,7 @@ impl Session {
             refused.has_timer = false;
             let is_late = |request: &Request| match request {
                 Request::Publish(publishing) => publishing.deadline().is_some_and(|deadline| deadline <= now),
+                Request::Check(checking) => checking.deadline().is_some_and(|deadline| deadline <= now),
                 _ => false,
             };
             let (late, waiting): (VecDeque<_>, VecDeque<_>) =
@@ -159,6 +160,7 @@ impl Session {
                 self.expect_confirm();
                 publishing.deadline()
             }
+            Request::Check(checking) => checking.deadline(),
             _ => None,
         };
         let submitted = self.command.submit(request, replies, deadline, |_, out| out.extend_from_slice(&bytes));
@@ -177,21 +179,41 @@ impl Session {
     }
 }
 
+impl Session {
+    /// Says whether an answer is a refusal that passes; the log has it then.
+    pub(crate) fn is_refused_for_now(&self, answer: &Value) -> bool {
+        let Value::ServerError(error) = answer else { return false };
+        let passes = is_passing(error);
+        if passes && self.warnings.allows("refused", self.handle.now()) {
+            let error = refusal(error);
+            tracing::warn!(broker = %self.target.label, %error, "the server refuses for now; trying again");
+        }
+        passes
+    }
+}
+
+/// Says whether a refusal is for a state of the server that passes by itself, whatever was asked.
+pub(crate) fn is_passing(error: &ServerError) -> bool {
+    matches!(error.code(), "LOADING" | "BUSY" | "BUSYLOADING")
+}
+
 /// Says whether trying again helps. What takes memory is not tried again for a publisher, who is told at once; settling gives
 /// memory back, so it is.
 fn passes(request: &Request, error: &ServerError) -> bool {
     let code = error.code();
-    let is_passing = matches!(code, "LOADING" | "BUSY" | "BUSYLOADING");
+    let is_passing = is_passing(error);
     match request {
-        Request::Publish(_) => is_passing,
+        Request::Publish(_) | Request::Routes { .. } | Request::Check(_) => is_passing,
         Request::Settle(_)
         | Request::Return(_)
         | Request::Die(_)
         | Request::SetAside(_)
         | Request::Record(_)
-        | Request::Recover(_) => is_passing || matches!(code, "OOM" | "MISCONF" | "NOREPLICAS"),
+        | Request::Recover(_)
+        | Request::PushBack(_) => is_passing || matches!(code, "OOM" | "MISCONF" | "NOREPLICAS"),
         _ => false,
     }
 }
 
-const INTERVAL: Duration = Duration::from_millis(100);
+/// How soon what was refused is tried again.
+pub(crate) const INTERVAL: Duration = Duration::from_millis(100);

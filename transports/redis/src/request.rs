@@ -9,6 +9,7 @@ use redis::Value;
 use crate::brpop::Waiting;
 use crate::dying::Dying;
 use crate::publish::Publishing;
+use crate::push_back::PushBack;
 use crate::route_check::Checking;
 use crate::routes::Reading;
 use crate::settle::{Aside, Returning, Settling};
@@ -38,6 +39,8 @@ pub(crate) enum Request {
     Recover(Box<Taking>),
     /// A message that a waiter popped is recorded.
     Record(Box<Popped>),
+    /// A message that a waiter popped goes back unrecorded.
+    PushBack(Box<PushBack>),
     /// Messages are forgotten.
     Settle(Box<Settling>),
     /// Messages are given back.
@@ -76,4 +79,11 @@ pub(crate) enum Request {
     Probe(Box<Request>),
     /// Done without anybody waiting; the word is for the log.
     Quiet(&'static str),
+    /// A script that is run without anybody waiting.
+    QuietScript {
+        /// For the log.
+        what: &'static str,
+        /// The command.
+        bytes: Vec<u8>,
+    },
 }

@@ -6,6 +6,7 @@
 //! publish had come first.
 
 use std::collections::HashMap;
+use std::time::Instant;
 
 use kombu_core::{Error, ErrorKind, Outcome, ShortStr};
 use redis::Value;
@@ -25,6 +26,13 @@ pub(crate) struct RouteChecks(HashMap<ShortStr, Vec<Publishing>>);
 pub(crate) struct Checking {
     pub(crate) reading: Reading,
     publishes: Vec<Publishing>,
+}
+
+impl Checking {
+    /// Returns until when the first of them is to be answered.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.publishes.iter().filter_map(Publishing::deadline).min()
+    }
 }
 
 impl Session {
@@ -59,8 +67,10 @@ impl Session {
         let gathered = std::mem::take(&mut self.lock(&self.route_checks).0);
         for (exchange, publishes) in gathered {
             let reading = Reading::new(self, &exchange);
-            let (replies, deadline) = (reading.replies(), publishes.iter().filter_map(Publishing::deadline).min());
-            let request = Request::Check(Box::new(Checking { reading, publishes }));
+            let replies = reading.replies();
+            let checking = Checking { reading, publishes };
+            let deadline = checking.deadline();
+            let request = Request::Check(Box::new(checking));
             let write = |request: &Request, out: &mut Vec<u8>| {
                 if let Request::Check(checking) = request {
                     checking.reading.write(self, out);

@@ -181,8 +181,13 @@ impl Session {
         let mut members = Vec::new();
         for (queue, key) in bindings {
             members.push(binding::member(&kind, &key, &queue, self.keys.sep()));
-            let (replies, bytes) = self.bind_bytes(exchange, &kind, &queue, &key);
-            self.send_quietly("binding again", replies, |out| out.extend_from_slice(&bytes));
+            match self.bind_script(exchange, &kind, &queue, &key) {
+                Some(script) => self.run_quietly("binding again", &script),
+                None => {
+                    let (replies, bytes) = self.bind_bytes(exchange, &kind, &queue, &key);
+                    self.send_quietly("binding again", replies, |out| out.extend_from_slice(&bytes));
+                }
+            }
             if kind == ExchangeKind::Fanout && self.is_stored(&queue) {
                 let (stored, member) = (self.keys.stored(exchange), self.keys.stored_member(&queue, &key));
                 self.send_quietly("binding again", 1, |out| command::command(out, &["SADD", &stored, &member]));

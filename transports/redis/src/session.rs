@@ -9,7 +9,7 @@ use kombu_core::backlog::Backlog;
 use kombu_core::hub::{HookId, Hub, HubHandle, Scheduled};
 use kombu_core::reply;
 use kombu_core::{Clock, Error, ErrorKind, Result, ShortStr};
-use redis::Value;
+use redis::{Cmd, Value};
 
 use crate::answers::is_unknown_script;
 use crate::channel_core::ChannelCore;
@@ -26,7 +26,7 @@ use crate::log_limit::LogLimit;
 use crate::multi_channel_poller::MultiChannelPoller;
 use crate::options::RedisOptions;
 use crate::policies::Policies;
-use crate::refused::Refused;
+use crate::refused::{self, Refused};
 use crate::request::Request;
 use crate::route_cache::RouteCache;
 use crate::route_check::RouteChecks;
@@ -215,11 +215,29 @@ impl Session {
     }
 
     async fn ask(&self, replies: u32, write: impl FnOnce(&mut Vec<u8>)) -> Result<Value> {
-        let (sender, reply) = reply::channel();
-        let request = Request::Call(sender);
-        self.command.submit(request, replies, None, |_, out| write(out)).map_err(|_| closed())?;
-        self.touch();
-        reply.await.unwrap_or_else(|| Err(closed()))
+        let mut bytes = Vec::new();
+        write(&mut bytes);
+        loop {
+            let (sender, reply) = reply::channel();
+            let request = Request::Call(sender);
+            self.command
+                .submit(request, replies, None, |_, out| out.extend_from_slice(&bytes))
+                .map_err(|_| closed())?;
+            self.touch();
+            let answer = reply.await.unwrap_or_else(|| Err(closed()))?;
+            if !self.is_refused_for_now(&answer) {
+                return Ok(answer);
+            }
+            // Whoever asked gives up by its own deadline; then this goes on without anybody waiting, as after a loss.
+            self.handle.sleep(refused::INTERVAL).await;
+        }
+    }
+
+    /// Sends a script nobody waits for, again if the server has lost it; `what` names it in the log.
+    pub(crate) fn run_quietly(&self, what: &'static str, script: &Cmd) {
+        let bytes = script.get_packed_command();
+        let request = Request::QuietScript { what, bytes: bytes.clone() };
+        self.submit(request, &bytes);
     }
 
     /// Sends a command nobody waits for; `what` names it in the log.

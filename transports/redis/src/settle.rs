@@ -132,8 +132,9 @@ impl Settling {
         match read(value, Ack::read) {
             Ok(gone) => {
                 session.close_fields(self.numbers.iter().copied());
-                let lost = gone.into_iter().filter(|_| !self.is_repeated);
-                let failed = lost.map(|index| (index, lease_lost("ack"))).collect();
+                // Sent before, and the answer was lost: it was forgotten then, unless the lease was over meanwhile.
+                let lost = gone.into_iter().filter(|gone| !(self.is_repeated && gone.is_registered));
+                let failed = lost.map(|gone| (gone.index, lease_lost("ack"))).collect();
                 self.finish(session, Ok(()), failed);
             }
             Err(error) => self.finish(session, Err(error), Vec::new()),

@@ -44,7 +44,7 @@ impl Session {
         };
         if let Some(token) = token {
             let release = Unlock { keys: &self.keys, token: &token }.command();
-            self.send_quietly("releasing the sweep's lock", 1, |out| release.write_packed_command(out));
+            self.run_quietly("releasing the sweep's lock", &release);
         }
     }
 
@@ -95,14 +95,14 @@ impl Session {
         let Some(shortest) = bindings.iter().map(|(_, _, expires)| ttl(*expires)).min() else { return };
         let now = self.handle.now();
         let sweep = SweepBindings { keys: &self.keys }.command();
-        self.send_quietly("sweeping bindings", 1, |out| sweep.write_packed_command(out));
+        self.run_quietly("sweeping bindings", &sweep);
         if refreshed.is_some_and(|last| now.saturating_duration_since(last) < shortest / 3) {
             return;
         }
         *refreshed = Some(now);
         for (exchange, member, expires) in bindings {
             let bind = BindExpiring { keys: &self.keys, exchange: &exchange, ttl: ttl(expires), members: &[member] };
-            self.send_quietly("renewing bindings", 1, |out| bind.command().write_packed_command(out));
+            self.run_quietly("renewing bindings", &bind.command());
         }
     }
 

@@ -23,6 +23,8 @@ use crate::consumer::Consumer;
 use crate::deliver::Raw;
 use crate::envelope::Unacked;
 use crate::malformed;
+use crate::push_back::PushBack;
+use crate::refused::{INTERVAL, is_passing};
 use crate::request::Request;
 use crate::scripts::{Claim, ClaimInbox, ClaimList, ClaimQueue, Claimed, Record, Recorded};
 use crate::session::Session;
@@ -81,7 +83,7 @@ impl Taking {
         fetch: Option<Fetch>,
     ) {
         let consumer = session.ensure_registered();
-        let first = session.lock(&session.ledger).take(count);
+        let first = session.lock(&session.ledger).take(count, session.handle.now());
         let taking = Taking { consumer, first, count, lists, inboxes, fetch };
         let bytes = taking.to_bytes(session);
         session.submit(Request::Take(Box::new(taking)), &bytes);
@@ -116,6 +118,12 @@ impl Taking {
             inboxes: &inboxes,
         };
         claim.command().get_packed_command()
+    }
+
+    /// Takes other numbers: what was sent since may have used higher ones, and the server would take those for somebody else's.
+    pub(crate) fn renumber(&mut self, session: &Session) {
+        session.close_fields(self.numbers());
+        self.first = session.lock(&session.ledger).take(self.count, session.handle.now());
     }
 
     fn numbers(&self) -> std::ops::Range<u64> {
@@ -160,7 +168,12 @@ impl Session {
     pub(crate) fn handle_taken(self: &Arc<Self>, hub: &dyn Hub, taking: Taking, value: Value) {
         let claimed = match value {
             Value::ServerError(error) if error.code() == LEASE_LOST => return self.handle_lost_lease(hub, taking),
-            Value::ServerError(error) => Err(refusal(&error)),
+            Value::ServerError(error) => {
+                if taking.fetch.is_some() && is_passing(&error) {
+                    return self.fetch_later(taking);
+                }
+                Err(refusal(&error))
+            }
             value => Claim::read(value),
         };
         let claimed = match claimed {
@@ -259,6 +272,18 @@ impl Session {
         }
         self.poller().handle_failed_take(&taking);
         self.pause_taking(hub);
+    }
+
+    /// Fetches once the server takes commands again.
+    fn fetch_later(self: &Arc<Self>, taking: Taking) {
+        self.close_fields(taking.numbers());
+        let session = Arc::clone(self);
+        drop(self.handle.spawn(async move {
+            session.handle.sleep(INTERVAL).await;
+            if taking.fetch.as_ref().is_some_and(|fetch| !fetch.sender.is_abandoned()) {
+                Taking::submit(&session, taking.count, taking.lists, Vec::new(), taking.fetch);
+            }
+        }));
     }
 
     /// The server knows our name no more: nothing was taken. It is done under another.
@@ -364,7 +389,7 @@ impl Session {
 
     fn record(self: &Arc<Self>, list: TakenList, text: Bytes, consumer: Option<Arc<Consumer>>) {
         let name = self.ensure_registered();
-        let number = self.lock(&self.ledger).take(1);
+        let number = self.lock(&self.ledger).take(1, self.handle.now());
         let popped = Popped { name, number, list, text, consumer };
         let bytes = popped.to_bytes(self);
         self.submit(Request::Record(Box::new(popped)), &bytes);
@@ -408,9 +433,7 @@ impl Session {
                     tracing::warn!(broker = %self.target.label, %error, "a message cannot be recorded; it goes back");
                 }
                 // Where nothing can be recorded, this is all that is left.
-                self.send_quietly("giving a message back", 1, |out| {
-                    command::command(out, &[b"RPUSH", list.key.as_bytes(), &text]);
-                });
+                PushBack::submit(self, list.key, text);
                 // The waiter would pop it again at once.
                 self.pause_taking(hub);
             }

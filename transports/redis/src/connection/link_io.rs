@@ -19,6 +19,7 @@ use super::find::Candidate;
 use super::link::{Link, Outbox, Role, closed};
 use super::stream::Stream;
 use super::{Backoff, Greeting, Handshake, Pipeline, Replies, Target, command, is_misplaced, tls};
+use crate::refused::is_passing;
 use crate::request::Request;
 
 /// What the owner is to be told once the lock is released.
@@ -63,6 +64,8 @@ pub(crate) struct LinkIo {
     redirections: u32,
     /// What the server said when the last connection ended because it was the wrong one.
     misplaced: Option<String>,
+    /// What the server said when it refused the last attempt.
+    turned_away: Option<String>,
     backoff: Backoff,
     /// Ends an attempt that takes too long, or begins the next.
     attempt_timer: Option<TimerHandle>,
@@ -93,6 +96,7 @@ impl LinkIo {
             host: "".into(),
             redirections: 0,
             misplaced: None,
+            turned_away: None,
             backoff: Backoff::new(seed ^ u64::from(std::process::id())),
             attempt_timer: None,
             watch: None,
@@ -218,6 +222,12 @@ impl LinkIo {
                     return Err(refusal);
                 }
                 if link.role == Role::Listener {
+                    if let Value::ServerError(error) = &value
+                        && is_passing(error)
+                    {
+                        // What it was asked for is asked on the next socket.
+                        return Err(super::refusal(error));
+                    }
                     events.push(Event::Push(value));
                     return Ok(Next::Go);
                 }
@@ -236,6 +246,7 @@ impl LinkIo {
     fn come_up(&mut self, link: &Arc<Link>, hub: &dyn Hub, greeting: Greeting, events: &mut Vec<Event>) {
         self.phase = Phase::Up;
         self.was_up = true;
+        self.turned_away = None;
         self.addresses.clear();
         self.redirections = 0;
         // A server that takes connections and refuses the work is no success.
@@ -333,6 +344,9 @@ impl LinkIo {
             tls.forget();
         }
         let was_up = self.is_up();
+        if !was_up {
+            self.turned_away = (error.kind() == ErrorKind::AccessRefused).then(|| error.to_string());
+        }
         self.drop_stream(hub);
         self.addresses.clear();
         self.raw.clear();

@@ -108,6 +108,7 @@ pub(super) const NAMES: &[&str] = &[
     "max_message_size",
     "max_nesting",
     "lease",
+    "max_hold",
     "wake",
     "confirm",
     "priority_order",
@@ -122,7 +123,6 @@ pub(super) type Supported = fn(&Value) -> bool;
 pub(super) const UNSUPPORTED: &[(&str, Supported, &str)] = &[
     ("ack_emulation", |value| take::flag(value) == Some(true), "a message would be lost with the process that took it"),
     ("credential_provider", |_| false, "credentials come from the URL"),
-    ("max_hold", |_| false, "a message may be held for any time"),
     ("sentinel_fanout_compat", |value| take::flag(value) == Some(false), "Kombu before 5.4 is not spoken to"),
     ("retry", |_| false, RETRY_POLICY),
     ("retry_on_error", |_| false, RETRY_POLICY),

@@ -71,6 +71,10 @@ impl RedisOptions {
                 .ok_or_else(|| invalid("max_nesting", format_args!("is not {MIN_NESTING} to {}", Self::MAX_NESTING)))?;
         }
         options.seconds("lease", &mut self.lease)?;
+        if self.lease.is_zero() {
+            return Err(invalid("lease", "is no time at all: a consumer could give no sign of life in it"));
+        }
+        options.optional_seconds("max_hold", &mut self.max_hold)?;
         options.choice("wake", WAKES, &mut self.wake)?;
         options.choice("topology", TOPOLOGIES, &mut self.topology)?;
         for (name, supported, why) in names::UNSUPPORTED {

@@ -207,3 +207,97 @@ fn keepalive_is_tuned_by_pythons_names() {
     let error = read_one("socket_keepalive_options", Value::Map(inner)).unwrap_err();
     assert!(error.to_string().contains("`TCP_KEEPALIVE`"), "{error}");
 }
+
+/// Every option of Kombu's Redis transport: its name, what its default is here, another value, and what comes of that.
+#[test]
+fn kombus_options_have_kombus_names_and_defaults() {
+    let text = |options: &RedisOptions, name: &str| -> String {
+        let table = options;
+        match name {
+            "sep" => format!("{:?}", table.sep),
+            "unacked_key" => format!("{:?}", table.unacked_key),
+            "unacked_index_key" => format!("{:?}", table.unacked_index_key),
+            "unacked_mutex_key" => format!("{:?}", table.unacked_mutex_key),
+            "unacked_mutex_expire" => format!("{:?}", table.unacked_mutex_expire),
+            "visibility_timeout" => format!("{:?}", table.visibility_timeout),
+            "unacked_restore_limit" => format!("{:?}", table.unacked_restore_limit),
+            "unacked_restore_interval" => format!("{:?}", table.unacked_restore_interval),
+            "unacked_restore_throttle" => format!("{:?}", table.unacked_restore_throttle),
+            "fanout_prefix" => format!("{:?}", table.fanout_prefix),
+            "fanout_patterns" => format!("{:?}", table.fanout_patterns),
+            "global_keyprefix" => format!("{:?}", table.global_keyprefix),
+            "socket_timeout" => format!("{:?}", table.socket_timeout),
+            "socket_connect_timeout" => format!("{:?}", table.socket_connect_timeout),
+            "socket_keepalive" => format!("{:?}", table.keepalive.is_on),
+            "queue_order_strategy" => format!("{:?}", table.queue_order_strategy),
+            "health_check_interval" => format!("{:?}", table.health_check_interval),
+            "priority_steps" => format!("{:?}", table.priority_steps),
+            "client_name" => format!("{:?}", table.client_name),
+            "polling_interval" => format!("{:?}", table.polling_interval),
+            "body_encoding" => format!("{:?}", table.body_encoding),
+            "deadletter_queue" => format!("{:?}", table.deadletter_queue),
+            other => panic!("{other} is looked at nowhere"),
+        }
+    };
+    for (name, default, value, then) in [
+        ("sep", r#""\u{6}\u{16}""#, Value::from("|"), r#""|""#),
+        ("unacked_key", r#""unacked""#, Value::from("u"), r#""u""#),
+        ("unacked_index_key", r#""unacked_index""#, Value::from("i"), r#""i""#),
+        ("unacked_mutex_key", r#""unacked_mutex""#, Value::from("m"), r#""m""#),
+        ("unacked_mutex_expire", "300s", Value::from(10), "10s"),
+        ("visibility_timeout", "3600s", Value::from(60), "60s"),
+        ("unacked_restore_limit", "None", Value::from(7), "Some(7)"),
+        ("unacked_restore_interval", "10s", Value::from(1.5), "1.5s"),
+        ("unacked_restore_throttle", "10", Value::from(3), "3"),
+        ("fanout_prefix", "Database", Value::from("/{db}.mine"), ""),
+        ("fanout_prefix", "Database", Value::from("/mine."), r#"Text("/mine.")"#),
+        ("fanout_patterns", "true", Value::from(false), "false"),
+        ("global_keyprefix", r#""""#, Value::from("p:"), r#""p:""#),
+        ("socket_timeout", "None", Value::from(3), "Some(3s)"),
+        ("socket_connect_timeout", "None", Value::from(4), "Some(4s)"),
+        ("socket_keepalive", "false", Value::from(true), "true"),
+        ("queue_order_strategy", "RoundRobin", Value::from("sorted"), "Sorted"),
+        ("health_check_interval", "Some(25s)", Value::from(5), "Some(5s)"),
+        ("priority_steps", "[0, 3, 6, 9]", Value::from([0, 5]), "[0, 5]"),
+        ("client_name", "None", Value::from("me"), r#"Some("me")"#),
+        ("polling_interval", "None", Value::from(0.5), "Some(500ms)"),
+        ("body_encoding", "Base64", Value::from("utf-8"), "Utf8"),
+        ("deadletter_queue", "None", Value::from("dead"), r#"Some("dead")"#),
+    ] {
+        assert_eq!(text(&RedisOptions::default(), name), default, "{name}");
+        match read_one(name, value) {
+            Ok(options) => assert_eq!(text(&options, name), then, "{name}"),
+            Err(error) => assert!(then.is_empty(), "{error}"),
+        }
+    }
+    // What needs nothing to be done here: the value that asks for Kombu's default, and one more where there is one.
+    for (name, values) in [
+        ("ack_emulation", vec![Value::from(true)]),
+        ("max_connections", vec![Value::from(10), Value::from(50)]),
+        ("reauth_check_interval", vec![Value::from(10)]),
+        ("retry_on_timeout", vec![Value::from(true), Value::from(false)]),
+        ("sentinel_fanout_compat", vec![Value::from(false)]),
+        ("socket_keepalive_options", vec![Value::Map(FieldTable::new())]),
+        ("retry", vec![Value::Null]),
+        ("retry_on_error", vec![Value::Null]),
+    ] {
+        for value in values {
+            assert!(read_one(name, value.clone()).is_ok(), "{name}={value:?}");
+        }
+    }
+}
+
+#[test]
+fn a_name_with_a_letter_too_few_is_an_error_that_names_the_right_one() {
+    for name in names::NAMES {
+        let last = name.len() - 1;
+        for wrong in [name[..last].to_owned(), format!("{}{}", &name[..last - 1], &name[last..]), format!("{name}s")] {
+            if names::NAMES.contains(&wrong.as_str()) || names::UNSUPPORTED.iter().any(|(name, ..)| *name == wrong) {
+                continue;
+            }
+            let error = read_one(&wrong, 1).unwrap_err();
+            assert_eq!((error.kind(), error.context("option")), (ErrorKind::InvalidArgument, Some(wrong.as_str())));
+            assert!(error.to_string().contains(&format!("did you mean `{name}`?")), "{wrong}: {error}");
+        }
+    }
+}

@@ -1,8 +1,8 @@
 -- Forgets messages.
 --
--- KEYS  unacked, unacked_index
+-- KEYS  unacked, unacked_index, consumers
 -- ARGV  their tags, at most 1000
--- Returns the numbers, from 0, of the tags that were gone: somebody else has given those messages back.
+-- Returns what was gone: the number of the tag, from 1, negative when its consumer is no longer registered.
 local removed = redis.call('ZREM', KEYS[2], unpack(ARGV))
 local gone = {}
 if removed == #ARGV then
@@ -10,6 +10,9 @@ if removed == #ARGV then
   return gone
 end
 for number, tag in ipairs(ARGV) do
-  if redis.call('HDEL', KEYS[1], tag) == 0 then gone[#gone + 1] = number - 1 end
+  if redis.call('HDEL', KEYS[1], tag) == 0 then
+    local lives = redis.call('ZSCORE', KEYS[3], string.match(tag, '^(.*):') or tag)
+    gone[#gone + 1] = lives and number or -number
+  end
 end
 return gone

@@ -23,8 +23,8 @@ impl Ack<'_, ()> {
 impl<T: AsRef<str>> Ack<'_, T> {
     /// Returns the command.
     pub(crate) fn command(&self) -> Cmd {
-        let mut command = script("ack").evalsha(2);
-        command.arg(self.keys.unacked()).arg(self.keys.unacked_index());
+        let mut command = script("ack").evalsha(3);
+        command.arg(self.keys.unacked()).arg(self.keys.unacked_index()).arg(self.keys.consumers());
         for tag in self.tags {
             command.arg(tag.as_ref());
         }
@@ -32,18 +32,30 @@ impl<T: AsRef<str>> Ack<'_, T> {
     }
 }
 
+/// A tag that was gone: its message was forgotten before, or somebody else gave it back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Gone {
+    /// Its index.
+    pub(crate) index: usize,
+    /// Whether its consumer still has its lease, so that nobody can have given it back for being dead.
+    pub(crate) is_registered: bool,
+}
+
 impl Ack<'_, ()> {
-    /// Reads the answer: the indexes of the tags that were gone, because somebody else gave their messages back.
+    /// Reads the answer: the tags that were gone.
     ///
     /// # Errors
     ///
     /// `Protocol` when it is not this script's.
-    pub(crate) fn read(answer: Value) -> Result<Vec<usize>> {
+    pub(crate) fn read(answer: Value) -> Result<Vec<Gone>> {
         let Value::Array(items) = &answer else { return Err(unexpected("ack", &answer)) };
-        let index = |item: &Value| match item {
-            Value::Int(index) => usize::try_from(*index).ok(),
+        let gone = |item: &Value| match item {
+            Value::Int(number) => {
+                let index = usize::try_from(number.unsigned_abs()).ok()?.checked_sub(1)?;
+                Some(Gone { index, is_registered: *number > 0 })
+            }
             _ => None,
         };
-        items.iter().map(index).collect::<Option<_>>().ok_or_else(|| unexpected("ack", &answer))
+        items.iter().map(gone).collect::<Option<_>>().ok_or_else(|| unexpected("ack", &answer))
     }
 }

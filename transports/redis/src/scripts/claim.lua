@@ -15,7 +15,8 @@
 --       then per inbox: the number of the list, from 1, that its elements were taken from
 -- Returns {list, text, list, text, …}: the messages in the order taken, numbered on from ARGV[5] if recorded. A negative
 -- list stands for an element that was set aside; the text is then the entry made in the malformed list (without the element if
--- that is too long). The error LEASELOST when the consumer is not registered: nothing was taken then.
+-- that is too long). The error LEASELOST when the consumer is not registered, or the
+-- first field was passed already by another process with its name: nothing was taken then.
 --
 -- A list that cannot be read, or whose malformed list cannot be written, is left alone: the others are served all the same, and the
 -- error is returned only when there is nothing else to return.
@@ -25,6 +26,8 @@
 if not redis.call('ZSCORE', KEYS[3], ARGV[4]) then
   return redis.error_reply('LEASELOST the consumer is not registered')
 end
+local known = tonumber(redis.call('HGET', KEYS[4], 'next') or 0)
+if known > tonumber(ARGV[5]) then return redis.error_reply('LEASELOST another process has the name of the consumer') end
 local want = math.min(tonumber(ARGV[1]), 1000)
 local budget = tonumber(ARGV[2])
 local longest = tonumber(ARGV[3])
@@ -139,8 +142,7 @@ end
 
 if #values > 0 then
   -- Up to here whoever finds the consumer dead has to look for its messages.
-  local known = redis.call('HGET', KEYS[4], 'next')
-  if not known or tonumber(known) < number then redis.call('HSET', KEYS[4], 'next', string.format('%d', number)) end
+  if known < number then redis.call('HSET', KEYS[4], 'next', string.format('%d', number)) end
   local refused = redis.pcall('HSET', KEYS[1], unpack(values))
   if type(refused) ~= 'table' then
     refused = redis.pcall('ZADD', KEYS[2], unpack(scores))

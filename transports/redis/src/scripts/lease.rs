@@ -21,6 +21,8 @@ pub(crate) struct Renew<'a> {
     pub(crate) held: &'a str,
     /// From which number on there may be more.
     pub(crate) from: u64,
+    /// The word of the last sign of life, and that of this one; nothing when it registers.
+    pub(crate) words: (&'a str, &'a str),
     /// The numbers of the fields that become young again.
     pub(crate) refreshed: &'a [u64],
 }
@@ -48,7 +50,7 @@ impl Renew<'_> {
         command.arg(self.keys.consumers()).arg(self.keys.consumer(self.consumer)).arg(self.keys.dead());
         command.arg(self.keys.unacked_index());
         command.arg(self.consumer).arg(self.lease).arg(if self.is_new { "new" } else { "" });
-        command.arg(self.held).arg(self.from);
+        command.arg(self.held).arg(self.from).arg(self.words.0).arg(self.words.1);
         for number in self.refreshed {
             command.arg(format!("{}:{number}", self.consumer));
         }

@@ -1,9 +1,10 @@
 //! On a Redis Cluster all keys of an application are on one node, wherever that is.
 
 use kombu_brokers::{PATIENCE, RedisCluster, eventually};
-use kombu_core::{Confirmation, ErrorKind, ExchangeKind};
+use kombu_core::{ErrorKind, ExchangeKind};
 
-use crate::common::{Rig, block_on, bodies, options, replicated};
+use crate::common::{Rig, bodies, options};
+use crate::failover::{confirmed, consumed, everything_outlives, replicated};
 
 const PREFIX: &str = "{shop}:";
 
@@ -84,28 +85,10 @@ fn a_replica_takes_over_and_everything_goes_on() {
     let mut cluster = RedisCluster::start(3, 1);
     let owner = cluster.owner(PREFIX);
     let rig = connect(&cluster, elsewhere(&cluster));
-    let channel = rig.channel();
-    let inbox = channel.consume("q");
-    channel.publish("", "q", "before");
-    let before = inbox.take(1);
-    channel.publish("", "waiting", "kept");
-    replicated(cluster.node(owner), "{shop}:mark");
-    cluster.node_mut(owner).kill();
-    let sent: Vec<_> = (0..50).map(|number| channel.send("", "q", format!("{number}"))).collect();
-    for confirm in sent {
-        assert!(matches!(block_on(confirm).unwrap(), Confirmation::Confirmed { queues: Some(1) }));
-    }
-    channel.ack(before[0].tag).unwrap();
-    let mut seen = std::collections::BTreeSet::new();
-    while seen.len() < 50 {
-        for delivery in inbox.take(1) {
-            seen.extend(bodies(std::slice::from_ref(&delivery)));
-            channel.ack(delivery.tag).unwrap();
-        }
-    }
-    assert_eq!(seen, (0..50).map(|number| number.to_string()).collect());
-    let kept = channel.get("waiting").unwrap();
-    assert_eq!(bodies(std::slice::from_ref(&kept)), ["kept"]);
+    everything_outlives(&rig.channel(), || {
+        replicated(cluster.node(owner), "{shop}:mark");
+        cluster.node_mut(owner).kill();
+    });
     assert_eq!(cluster.owner(PREFIX), owner + 3, "its replica has it now");
 }
 
@@ -138,14 +121,8 @@ fn a_slot_that_is_moved_is_followed() {
     for node in [to, from] {
         cluster.node(node).command(&["CLUSTER", "SETSLOT", &slot, "NODE", &id(to)]);
     }
-    for confirm in sent {
-        assert!(matches!(block_on(confirm).unwrap(), Confirmation::Confirmed { queues: Some(1) }));
-    }
-    let mut seen = std::collections::BTreeSet::new();
-    while seen.len() < 20 {
-        seen.extend(bodies(&inbox.take(1)));
-    }
-    assert_eq!(seen, (0..20).map(|number| number.to_string()).collect());
+    confirmed(sent);
+    consumed(&channel, &inbox, 20);
     assert_eq!(bodies(&[channel.get("waiting").unwrap()]), ["kept"]);
     assert_eq!(cluster.owner(PREFIX), to);
 }

@@ -187,6 +187,12 @@ impl TestChannel {
         self.channel.basic_publish(BasicPublish::default(), envelope(exchange, key, body))
     }
 
+    /// Publishes with a time-out.
+    pub(crate) fn send_within(&self, timeout: Duration, exchange: &str, key: &str, body: impl AsRef<[u8]>) -> Confirm {
+        let method = BasicPublish { timeout: Some(timeout), ..BasicPublish::default() };
+        self.channel.basic_publish(method, envelope(exchange, key, body))
+    }
+
     pub(crate) fn publish(&self, exchange: &str, key: &str, body: impl AsRef<[u8]>) -> Option<u32> {
         match block_on(self.send(exchange, key, body)).unwrap() {
             Confirmation::Confirmed { queues } => queues,
@@ -353,12 +359,4 @@ pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
         assert!(start.elapsed() < Duration::from_secs(60), "no answer for a minute");
         std::thread::park_timeout(Duration::from_secs(1));
     }
-}
-
-/// Waits until a replica of `server` has everything that was written there; `key` is written for that.
-#[track_caller]
-pub(crate) fn replicated(server: &RedisServer, key: &str) {
-    // WAIT speaks for the writes of its own connection, and what was written before those.
-    server.command(&["SET", key, "x"]);
-    assert!(server.command(&["WAIT", "1", "10000"]).int() >= 1);
 }

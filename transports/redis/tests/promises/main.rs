@@ -1,22 +1,30 @@
 //! What the Redis transport promises, against a real server, one file per promise.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on stops")]
 
+mod backpressure;
 mod close_gives_back;
 mod cluster;
 mod common;
 mod confirm;
 mod consumers;
 mod cost;
+mod credentials;
 mod dead_letters;
 mod doors;
 mod errors_are_clean;
+mod failover;
 mod fairness;
 mod fanout;
 mod fanout_stored;
+mod flushed;
+mod full_memory;
 mod idle;
 mod leases;
+mod lost_scripts;
 mod malformed;
 mod mandatory;
+mod max_hold;
+mod pieces;
 mod prefetch_window;
 mod priorities;
 mod publish_and_consume;
@@ -25,6 +33,9 @@ mod refused;
 mod registry;
 mod requeue_and_restore;
 mod routes;
+mod seen;
 mod sentinel;
+mod silence;
 mod sweep;
 mod tls;
+mod wrong_type;

@@ -1,11 +1,13 @@
 //! A lost socket costs nothing but time.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use kombu_brokers::{Direction, FaultProxy, PATIENCE, RedisServer, eventually};
 use kombu_core::ExchangeKind;
+use kombu_core::method::BasicGet;
 
-use crate::common::{Inbox, Rig, TestChannel, block_on, bodies, is_waiting};
+use crate::common::{Inbox, Rig, TestChannel, block_on, bodies, is_waiting, prioritised};
 
 /// Consumes until every body of `0..count` was seen; returns how often each came unmarked.
 fn drain(channel: &TestChannel, inbox: &Inbox, count: usize) -> BTreeMap<String, u32> {
@@ -134,6 +136,37 @@ fn an_answer_lost_on_the_way_loses_no_claimed_message() {
     assert_eq!(seen.len(), 200);
     assert!(eventually(PATIENCE, || server.command(&["HLEN", "unacked"]).int() == 0));
     assert_eq!(server.command(&["LLEN", "q"]).int(), 0);
+}
+
+#[test]
+fn what_was_recovered_after_a_lost_answer_goes_back_to_the_list_it_came_from() {
+    let server = RedisServer::start();
+    let proxy = FaultProxy::start(server.addr());
+    let rig = Rig::at(&server.url_at(proxy.addr()));
+    let channel = rig.channel();
+    let other = Rig::new(&server);
+    let publisher = other.channel();
+    for (body, priority) in [("low", Some(0)), ("high", Some(9)), ("none", None)] {
+        block_on(publisher.channel.basic_publish(Default::default(), prioritised("", "q", body, priority))).unwrap();
+    }
+    proxy.blackhole(Direction::ToClient);
+    let fetch = || {
+        let fetching = Arc::clone(&channel.channel);
+        let method = BasicGet { queue: "q".into(), no_ack: false };
+        channel.handle.spawn(async move { fetching.basic_get(method).await })
+    };
+    let fetches = [fetch(), fetch(), fetch()];
+    assert!(eventually(PATIENCE, || server.command(&["HLEN", "unacked"]).int() == 3));
+    proxy.cut();
+    proxy.pass();
+    let held = fetches.map(|fetch| block_on(fetch).unwrap().unwrap().unwrap());
+    for delivery in held.iter().rev() {
+        channel.settle(channel.channel.basic_reject(delivery.tag, true)).unwrap();
+    }
+    let lengths = ["q", "q\u{6}\u{16}9"].map(|list| server.command(&["LLEN", list]).int());
+    assert_eq!(lengths, [2, 1]);
+    let order: Vec<_> = (0..3).map(|_| channel.get("q").unwrap()).collect();
+    assert_eq!(bodies(&order), ["low", "none", "high"]);
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use kombu_brokers::{CertificateAuthority, PATIENCE, RedisServer, eventually};
 use kombu_core::{Confirmation, Error, ErrorKind, FieldTable, Value};
 
-use crate::common::{Rig, block_on, bodies, options, replicated};
+use crate::common::{Rig, block_on, bodies, options};
+use crate::failover::{confirmed, everything_outlives, replicated};
 
 /// A master, its replica, and three sentinels.
 struct Watched {
@@ -56,32 +57,11 @@ impl Watched {
 fn consumers_and_publishers_move_to_the_new_master_and_confirmed_messages_with_them() {
     let mut watched = Watched::start();
     let rig = watched.connect(FieldTable::new()).unwrap();
-    let channel = rig.channel();
-    let inbox = channel.consume("q");
-    channel.publish("", "q", "before");
-    let before = inbox.take(1);
-    assert_eq!(bodies(&before), ["before"]);
-    channel.publish("", "waiting", "kept");
-    // What the master confirmed and its replica has is what a failover keeps.
-    replicated(&watched.servers[0], "mark");
-    watched.servers[0].kill();
-    // Each waits for the new master by itself, none is asked for twice.
-    let sent: Vec<_> = (0..50).map(|number| channel.send("", "q", format!("{number}"))).collect();
-    for confirm in sent {
-        assert!(matches!(block_on(confirm).unwrap(), Confirmation::Confirmed { queues: Some(1) }));
-    }
-    channel.ack(before[0].tag).unwrap();
-    let mut seen = std::collections::BTreeSet::new();
-    while seen.len() < 50 {
-        for delivery in inbox.take(1) {
-            seen.extend(bodies(std::slice::from_ref(&delivery)));
-            channel.ack(delivery.tag).unwrap();
-        }
-    }
-    assert_eq!(seen, (0..50).map(|number| number.to_string()).collect());
-    let kept = channel.get("waiting").unwrap();
-    assert_eq!(bodies(std::slice::from_ref(&kept)), ["kept"]);
-    channel.ack(kept.tag).unwrap();
+    everything_outlives(&rig.channel(), || {
+        // What the master confirmed and its replica has is what a failover keeps.
+        replicated(&watched.servers[0], "mark");
+        watched.servers[0].kill();
+    });
     // The connection kept for the test's eyes was ended with all others.
     let mut client = watched.servers[1].client();
     assert!(client.command(&["INFO", "replication"]).text().contains("role:master"));
@@ -133,10 +113,7 @@ fn a_master_that_becomes_a_replica_is_left() {
     channel.publish("", "q", "before");
     assert_eq!(bodies(&inbox.take(1)), ["before"]);
     watched.sentinels[0].command(&["SENTINEL", "FAILOVER", NAME]);
-    let sent: Vec<_> = (0..20).map(|number| channel.send("", "q", format!("{number}"))).collect();
-    for confirm in sent {
-        assert!(matches!(block_on(confirm).unwrap(), Confirmation::Confirmed { queues: Some(1) }));
-    }
+    confirmed((0..20).map(|number| channel.send("", "q", number.to_string())).collect());
     // A sentinel ends the connections of the server whose role it changes: asked again, it answers.
     let says = |server: &RedisServer, what: &[&str], word: &str| {
         server.client().try_command(what).is_ok_and(|reply| reply.text().contains(word))

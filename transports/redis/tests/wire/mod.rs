@@ -3,13 +3,17 @@
 //! Part of the crate's unit tests, because none of this is public.
 
 mod bindings;
+mod claims;
 mod define;
 mod envelopes;
 mod fanout;
+mod leases;
 mod malformed;
-mod scripts;
 mod server;
+mod settles;
 mod splice;
+mod sweeps;
+mod take;
 mod unacked;
 
 use bytes::Bytes;

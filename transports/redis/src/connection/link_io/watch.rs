@@ -46,7 +46,7 @@ impl LinkIo {
         let expired = self.pipeline.take_expired(now);
         if !expired.is_empty() {
             let error = Error::new(ErrorKind::Timeout, "no answer in time").with("broker", &link.target.label);
-            let error = match &self.misplaced {
+            let error = match self.misplaced.as_ref().or(self.turned_away.as_ref()) {
                 // Every server that was found said so.
                 Some(refusal) => error.with("server", refusal),
                 None => error,

@@ -1,0 +1,88 @@
+//! A server that forgets its scripts is given them again, and nothing that was asked of it is dropped.
+
+use kombu_brokers::{PATIENCE, RedisServer, eventually};
+use kombu_core::{ExchangeKind, Value};
+
+use crate::common::{Rig, block_on, is_waiting, options};
+use crate::seen::{Seen, each_wake, settled, woken_by};
+
+#[test]
+fn everything_goes_on_whenever_the_scripts_are_lost() {
+    each_wake(|wake| {
+        let server = RedisServer::start();
+        let rig = Rig::with(&server, woken_by(wake));
+        let channel = rig.channel();
+        channel.exchange("f", ExchangeKind::Fanout);
+        channel.bind("listener", "f", "");
+        let listening = channel.consume("listener");
+        let mut seen = Seen::default();
+        let inbox = channel.consume("q");
+        for round in 0..30 {
+            let sent: Vec<_> = (0..5).map(|number| channel.send("", "q", format!("{round}.{number}"))).collect();
+            let cast = channel.send("f", "", "x");
+            server.command(&["SCRIPT", "FLUSH"]);
+            for confirm in sent.into_iter().chain([cast]) {
+                block_on(confirm).unwrap();
+            }
+            for delivery in inbox.take(1) {
+                let is_marked = delivery.redelivered;
+                server.command(&["SCRIPT", "FLUSH"]);
+                if is_marked {
+                    channel.ack(delivery.tag).unwrap();
+                } else {
+                    channel.settle(channel.channel.basic_reject(delivery.tag, true)).unwrap();
+                }
+            }
+        }
+        seen.finish(&server, "q", &channel, &inbox);
+        listening.wait(30);
+    });
+}
+
+#[test]
+fn a_consumer_whose_waiter_comes_back_without_scripts_is_woken() {
+    each_wake(|wake| {
+        let server = RedisServer::start();
+        let rig = Rig::with(&server, woken_by(wake));
+        let channel = rig.channel();
+        let inbox = channel.consume("q");
+        for round in 0..5 {
+            settled(&server, wake);
+            server.command(&["SCRIPT", "FLUSH"]);
+            // The waiter's socket alone: the other learns the scripts again when it is made anew.
+            let clients = server.command(&["CLIENT", "LIST"]);
+            for line in clients.text().lines().filter(|line| line.contains(" flags=b ")) {
+                let id = line.split_once("id=").unwrap().1.split(' ').next().unwrap();
+                server.command(&["CLIENT", "KILL", "ID", id]);
+            }
+            let other = Rig::new(&server);
+            if wake != "tracking" {
+                assert!(eventually(PATIENCE, || is_waiting(&server)), "nothing waits any more");
+            }
+            other.channel().publish("", "q", round.to_string());
+            let delivery = inbox.take(1).remove(0);
+            channel.ack(delivery.tag).unwrap();
+        }
+        Seen::default().finish(&server, "q", &channel, &inbox);
+    });
+}
+
+#[test]
+fn leases_are_renewed_and_the_dead_looked_after_without_scripts() {
+    let server = RedisServer::start();
+    let table = || options([("lease", Value::from(2))]);
+    let (victim, survivor) = (Rig::with(&server, table()), Rig::with(&server, table()));
+    let (dying, living) = (victim.channel(), survivor.channel());
+    dying.publish("", "q", "x");
+    dying.consume("q").wait(1);
+    let inbox = living.consume("q");
+    server.command(&["SCRIPT", "FLUSH"]);
+    victim.handle.stop();
+    let came = eventually(2 * PATIENCE, || {
+        server.command(&["SCRIPT", "FLUSH"]);
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        inbox.len() > 0
+    });
+    assert!(came, "what the dead held does not come back");
+    living.ack(inbox.take(1)[0].tag).unwrap();
+}
