@@ -40,6 +40,23 @@
 //! | `max_message_size` | 128 MiB | the largest envelope that is read, in bytes |
 //! | `max_nesting` | 512 | how deep lists and maps of an envelope nest |
 //!
+//! # Queues with arguments
+//!
+//! `x-message-ttl`, `x-max-length`, `x-max-length-bytes`, `x-overflow`, `x-dead-letter-exchange`, `x-dead-letter-routing-key` and, for
+//! quorum queues, `x-delivery-limit`, as well as the property `expiration` and exchanges of kind `x-delayed-message`, mean what they mean
+//! on RabbitMQ, whichever process of ours declared the queue. Python Kombu ignores them on Redis, which is seen where it works beside:
+//!
+//! | | |
+//! |---|---|
+//! | Python takes from such a queue | it gets messages as from any; what has expired and is not removed yet, too; what it rejects is not dead-lettered |
+//! | Python publishes to one | the message counts for a limit with the next publish or return of ours; its time to live begins when one of ours finds it at the head of the queue; its own `expiration` is ignored |
+//! | Python publishes to an `x-delayed-message` exchange | it is routed at once |
+//!
+//! Things happen when they are due as long as one program of ours is connected: whichever put them there, or within about two seconds
+//! another. Without any they wait. A message that expires at once (0) is left to consumers that wait for half a second; `basic.get` never
+//! has it. A publisher learns of a policy that another process has just declared by a message from the server: what it sends before
+//! that is looked after with the next publish.
+//!
 //! # How it works
 //!
 //! ```text

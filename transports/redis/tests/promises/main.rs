@@ -20,6 +20,7 @@ mod flushed;
 mod full_memory;
 mod idle;
 mod leases;
+mod letters_outlive;
 mod lost_scripts;
 mod malformed;
 mod mandatory;
