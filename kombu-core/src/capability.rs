@@ -99,7 +99,7 @@ capabilities! {
     exchange_to_exchange,
     /// The argument `alternate-exchange`.
     alternate_exchange,
-    /// A fanout message waits in the queue of a consumer that is away.
+    /// A fanout message is stored in every bound queue: whatever its key, and also while nobody consumes.
     fanout_stored,
     /// Queues and exchanges are known apart from their messages, so that a missing one is found missing.
     topology_registry,

@@ -69,7 +69,13 @@ impl Capabilities {
         })
     }
 
-    pub(crate) fn check_publish(&self, method: &BasicPublish) -> Result<()> {
+    pub(crate) fn check_publish(&self, method: &BasicPublish, body: usize) -> Result<()> {
+        if let Some(max) = self.max_body
+            && body as u64 > max
+        {
+            let error = unsupported("max_body", &format!("bodies of more than {max} bytes"));
+            return Err(error.with("body", body));
+        }
         if method.mandatory {
             return self.check("mandatory_returns", self.mandatory_returns, "mandatory messages");
         }
@@ -143,7 +149,10 @@ mod tests {
         let exclusive = BasicConsume { exclusive: true, ..Default::default() };
         assert_eq!(names(can.check_consume(&exclusive)), unsupported("exclusive_consumer"));
         let mandatory = BasicPublish { mandatory: true, ..Default::default() };
-        assert_eq!(names(can.check_publish(&mandatory)), unsupported("mandatory_returns"));
+        assert_eq!(names(can.check_publish(&mandatory, 0)), unsupported("mandatory_returns"));
+        let limited = Capabilities { max_body: Some(10), ..Capabilities::default() };
+        limited.check_publish(&BasicPublish::default(), 10).unwrap();
+        assert_eq!(names(limited.check_publish(&BasicPublish::default(), 11)), unsupported("max_body"));
         let if_empty = QueueDelete { if_empty: true, ..Default::default() };
         assert_eq!(names(can.check_queue_delete(&if_empty)), unsupported("delete_conditions"));
         assert_eq!(names(can.check_exchange_bind()), unsupported("exchange_to_exchange"));
@@ -155,7 +164,7 @@ mod tests {
         can.check_exchange(&Exchange::direct("x").auto_delete().to_method()).unwrap();
         can.check_queue(&Queue::new("q").exclusive().argument("note", 1).to_method()).unwrap();
         can.check_consume(&BasicConsume::default()).unwrap();
-        can.check_publish(&BasicPublish::default()).unwrap();
+        can.check_publish(&BasicPublish::default(), usize::MAX).unwrap();
         can.check_queue_delete(&QueueDelete::default()).unwrap();
         let can = Capabilities { delayed: Support::Emulated, ..can };
         let error = can.check_exchange(&Exchange::topic("x").delayed().to_method()).unwrap_err();

@@ -25,6 +25,8 @@ pub(crate) struct Live {
     pub(crate) channel: Arc<dyn Channel>,
     /// Differs from that of every other `Live` of the process; what was declared through one is unknown to the next.
     pub(crate) generation: u64,
+    /// The largest body that the transport takes.
+    pub(crate) max_body: u64,
     channel_is_dead: AtomicBool,
     transport_is_dead: AtomicBool,
 }
@@ -33,10 +35,12 @@ impl Live {
     fn new(transport: Arc<dyn Transport>, channel: Arc<dyn Channel>) -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let generation = NEXT.fetch_add(1, Ordering::Relaxed);
+        let max_body = transport.capabilities().max_body.unwrap_or(u64::MAX);
         Arc::new(Live {
             transport,
             channel,
             generation,
+            max_body,
             channel_is_dead: AtomicBool::new(false),
             transport_is_dead: AtomicBool::new(false),
         })

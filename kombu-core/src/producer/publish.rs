@@ -260,8 +260,8 @@ impl<'p> Publish<'p> {
         if let Some(live) = inner.open_lane()
             && !producer.lacks(exchange, live.generation)
         {
-            if method.mandatory
-                && let Err(error) = live.capabilities().check_publish(&method)
+            if (method.mandatory || envelope.body.len() as u64 > live.max_body)
+                && let Err(error) = live.capabilities().check_publish(&method, envelope.body.len())
             {
                 return Pending::ready(Err(addressed(error, &address)));
             }
@@ -448,7 +448,7 @@ fn send_in_turn(
                     Err(error) => return Err(error),
                 }
             };
-            live.capabilities().check_publish(&method)?;
+            live.capabilities().check_publish(&method, envelope.body.len())?;
             let left = deadline.saturating_duration_since(inner.hub()?.now());
             if left.is_zero() {
                 // Whoever asked was told so: it must not be sent any more.

@@ -21,6 +21,7 @@ pub(crate) fn published(fault: Fault, mut envelope: Envelope) -> Envelope {
             envelope.body = String::from_utf8_lossy(&envelope.body).into_owned().into();
         }
         Fault::LargeBodyCut => envelope.body.truncate(100_000),
+        Fault::BodyLimitCuts => envelope.body.truncate(299_000),
         Fault::PropertiesDropped => envelope.properties = Properties::default(),
         Fault::PropertiesInvented if envelope.properties.message_id().is_none() => {
             envelope.properties.set_message_id("invented");

@@ -9,7 +9,7 @@ use kombu_core::{Confirm, Confirmation, Envelope, Error, ErrorKind, reply};
 use crate::channel::{BrokenChannel, now};
 use crate::envelope;
 use crate::fault::Fault;
-use crate::world::lock;
+use crate::world::{BODY_LIMIT, lock};
 
 impl BrokenChannel {
     pub(crate) fn publish(&self, mut method: BasicPublish, original: Arc<Envelope>) -> Confirm {
@@ -30,6 +30,9 @@ impl BrokenChannel {
         };
         match self.link.fault {
             Fault::MandatoryIgnored => method.mandatory = false,
+            Fault::BodyLimitOffByOne if sent.body.len() as u64 >= BODY_LIMIT => {
+                return Confirm::ready(Err(Error::new(ErrorKind::PreconditionFailed, "the body is too long")));
+            }
             Fault::PublishCreatesQueue if sent.exchange.is_empty() => {
                 let make = QueueDeclare { queue: sent.routing_key.clone(), ..QueueDeclare::default() };
                 drop(self.aside().map(|aside| now(aside.queue_declare(make))));

@@ -55,10 +55,13 @@ fn make(mut config: TransportConfig) -> Result<Arc<dyn Transport>> {
     Ok(Arc::new(BrokenTransport { link, capabilities, password }))
 }
 
+/// The largest body that is declared, by those of whom it is not true.
+pub(crate) const BODY_LIMIT: u64 = 300_000;
+
 fn declared(fault: Fault, memory: &Capabilities) -> Capabilities {
     let mut capabilities = memory.clone();
-    if fault == Fault::BodyLimitNotKept {
-        capabilities.max_body = Some(10_000);
+    if matches!(fault, Fault::BodyLimitCuts | Fault::BodyLimitOffByOne) {
+        capabilities.max_body = Some(BODY_LIMIT);
     }
     capabilities
 }

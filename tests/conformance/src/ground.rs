@@ -44,6 +44,7 @@ pub(crate) struct Ground {
     pub(crate) patience: Duration,
     pub(crate) broker: Option<BrokerFactory>,
     pub(crate) known_failures: BTreeMap<String, String>,
+    pub(crate) reasons: BTreeMap<&'static str, &'static str>,
     pub(crate) seed: u64,
     pub(crate) run: Arc<str>,
     pub(crate) shared: Arc<Mutex<Option<Box<dyn Broker>>>>,

@@ -45,6 +45,7 @@ mod matcher;
 mod need;
 mod outcome;
 mod probe;
+mod published;
 mod report;
 mod rng;
 mod runner;

@@ -1,16 +1,18 @@
 //! What came of a run, for people and for programs.
 
 mod json;
-mod markdown;
+mod table;
 mod tap;
 mod text;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
 use kombu_core::Support;
 
 use crate::outcome::{CheckResult, Outcome};
 
+pub(crate) use self::table::Table;
 pub(crate) use self::text::line;
 
 /// What a report looks like.
@@ -58,6 +60,7 @@ pub struct Report {
     broker: String,
     seed: u64,
     results: Vec<CheckResult>,
+    reasons: BTreeMap<&'static str, &'static str>,
 }
 
 /// How many checks ended how.
@@ -72,8 +75,14 @@ struct Count {
 }
 
 impl Report {
-    pub(crate) fn new(transport: &'static str, broker: String, seed: u64, results: Vec<CheckResult>) -> Self {
-        Report { transport, broker, seed, results }
+    pub(crate) fn new(
+        transport: &'static str,
+        broker: String,
+        seed: u64,
+        results: Vec<CheckResult>,
+        reasons: BTreeMap<&'static str, &'static str>,
+    ) -> Self {
+        Report { transport, broker, seed, results, reasons }
     }
 
     /// Returns the transport's name.
@@ -107,16 +116,29 @@ impl Report {
     pub fn text(&self, format: Format) -> String {
         match format {
             Format::Text => text::text(self),
-            Format::Markdown => markdown::table(&[self], |_, _| None),
+            Format::Markdown => Table::of(self).to_string(),
             Format::Json => json::json(self),
             Format::Tap => tap::tap(self),
         }
     }
 
-    /// Returns one table of several runs, a column each, with a note for what is not declared: its written reason, by transport
-    /// and capability.
-    pub fn table(reports: &[&Report], reason: impl Fn(&str, &str) -> Option<String>) -> String {
-        markdown::table(reports, reason)
+    /// Returns one table of several runs, a column each.
+    pub fn table(reports: &[&Report]) -> String {
+        reports.iter().fold(Table::default(), |table, report| table.with(Table::of(report))).to_string()
+    }
+
+    /// Returns why a capability is not declared, if the harness gives a reason.
+    pub(crate) fn reason(&self, capability: &str) -> Option<&'static str> {
+        self.reasons.get(capability).copied()
+    }
+
+    /// Returns the capabilities that are not declared, a check was skipped for, and no reason is given for.
+    pub(crate) fn without_reason(&self) -> BTreeSet<&str> {
+        let skipped = self.results.iter().filter_map(|result| match &result.outcome {
+            Outcome::Skipped(why) => Some(missing(why)),
+            _ => None,
+        });
+        skipped.filter(|capability| self.reason(capability).is_none()).collect()
     }
 
     fn count(&self) -> Count {
@@ -133,4 +155,9 @@ impl Report {
         }
         count
     }
+}
+
+/// Returns the capability of which a SKIP says that it is not declared.
+fn missing(why: &str) -> &str {
+    why.strip_prefix("not declared: ").and_then(|rest| rest.split(' ').next()).unwrap_or_default()
 }

@@ -17,8 +17,9 @@ use crate::outcome::{CheckResult, Outcome};
 use crate::probe;
 use crate::report::Report;
 
-/// A check may take so many times the patience before it counts as hanging.
-const LIMIT: u32 = 12;
+/// A check may take so many times the patience before it counts as hanging, and never less than two minutes.
+const LIMIT: u32 = 5;
+const LEAST_LIMIT: Duration = Duration::from_secs(120);
 
 /// Runs `selected`, each `stress` times, up to `jobs` at once.
 ///
@@ -44,7 +45,7 @@ pub(crate) fn run(
     work_off(ground, repeated().filter(|check| check.is_alone).collect(), 1, &mut finished);
     let order = |check: &Check| selected.iter().position(|one| one.name == check.name);
     results.sort_by_key(|result| order(result.check));
-    Ok(Report::new(ground.name, url, ground.seed, results))
+    Ok(Report::new(ground.name, url, ground.seed, results, ground.reasons.clone()))
 }
 
 /// Connects once, so that a missing broker is one error and not one for each check.
@@ -91,7 +92,8 @@ fn work_off(
             running.push(Running { number, check, began: Instant::now(), stage: Arc::clone(&stage) });
             let (sender, mine) = (sender.clone(), number);
             // Every run of a check has names of its own, also when it runs beside itself.
-            let ground = Arc::new(Ground { run: unique_run(), ..(**ground).clone() });
+            let ground =
+                Arc::new(Ground { run: unique_run(), patience: patience(ground, check), ..(**ground).clone() });
             let body = move || {
                 let outcome = judge(&ground, check, stage);
                 // The main thread waits for it, unless it gave up.
@@ -107,7 +109,7 @@ fn work_off(
         let done = match receiver.recv_timeout(Duration::from_millis(200)) {
             Ok((number, outcome)) => running.iter().position(|one| one.number == number).map(|at| (at, outcome)),
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                hanging(&running, ground.patience * LIMIT)
+                hanging(&running, (ground.patience * LIMIT).max(LEAST_LIMIT))
             }
         };
         if let Some((at, outcome)) = done {
@@ -115,6 +117,12 @@ fn work_off(
             finished(CheckResult { check: one.check, outcome, took: one.began.elapsed() });
         }
     }
+}
+
+/// What is known to fail is not waited for long.
+fn patience(ground: &Ground, check: &Check) -> Duration {
+    let is_known = ground.known_failures.contains_key(check.name);
+    if is_known { ground.patience.min(Duration::from_secs(10)) } else { ground.patience }
 }
 
 fn hanging(running: &[Running], limit: Duration) -> Option<(usize, Outcome)> {

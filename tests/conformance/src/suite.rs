@@ -1,6 +1,7 @@
 //! What an author puts together: the transport, its broker, and what is known.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
@@ -16,6 +17,7 @@ use crate::check::Check;
 use crate::checks;
 use crate::child;
 use crate::ground::{Address, Ground, check_entry, unique_run};
+use crate::published::Published;
 use crate::report::Report;
 use crate::runner;
 
@@ -44,6 +46,7 @@ pub fn run(entry: TransportEntry, variable: &'static str) -> ExitCode {
 pub struct Suite {
     ground: Ground,
     jobs: Option<usize>,
+    published: Option<Published>,
 }
 
 impl Suite {
@@ -65,11 +68,13 @@ impl Suite {
                 patience: Duration::from_secs(10),
                 broker: None,
                 known_failures: BTreeMap::new(),
+                reasons: BTreeMap::new(),
                 seed: 0,
                 run: unique_run(),
                 shared: Arc::new(Mutex::new(None)),
             },
             jobs: None,
+            published: None,
         }
     }
 
@@ -159,6 +164,20 @@ impl Suite {
         self
     }
 
+    /// Says why the transport does not declare a capability, for the report.
+    pub fn reason(mut self, capability: &'static str, reason: &'static str) -> Self {
+        self.ground.reasons.insert(capability, reason);
+        self
+    }
+
+    /// Holds every whole run against this suite's column of a table that is kept in the repository, as CONFORMANCE.md is: it is
+    /// an error if they differ, or if a capability is not declared without a [`reason`](Suite::reason). `head` is what stands
+    /// above the table. With `KOMBU_CONFORMANCE_WRITE=1` in the environment the column is written instead.
+    pub fn published(mut self, path: impl Into<PathBuf>, head: &'static str) -> Self {
+        self.published = Some(Published { path: path.into(), head });
+        self
+    }
+
     /// Runs what the command line asks for and returns the exit code.
     pub fn main(self) -> ExitCode {
         child::serve(&self.ground);
@@ -191,10 +210,20 @@ impl Suite {
         }
         self.ground.seed = arguments.seed.unwrap_or_else(runner::random_seed);
         let jobs = arguments.jobs.or(self.jobs);
+        // A part of the checks, or many runs of them, is no column of a table.
+        let is_whole = selected.len() == checks::all().len() && arguments.stress == 1;
+        let published = self.published.take().filter(|_| is_whole);
         match self.run(&selected, arguments.stress, jobs, |line| arguments.format.progress(line)) {
             Ok(report) => {
                 print!("{}", report.text(arguments.format));
-                ExitCode::from(report.exit_code())
+                let compared = match published {
+                    Some(published) if report.exit_code() == 0 => published.compare(&report),
+                    _ => Ok(()),
+                };
+                if let Err(problem) = &compared {
+                    eprintln!("error: {problem}");
+                }
+                ExitCode::from(if compared.is_err() { 1 } else { report.exit_code() })
             }
             Err(why) => could_not_run(&why),
         }

@@ -1,11 +1,13 @@
 //! amqp keeps every promise it makes, on real RabbitMQ nodes.
 
+#[path = "targets/published.rs"]
+mod published;
 #[path = "targets/amqp.rs"]
 mod target;
 
 fn main() -> std::process::ExitCode {
     match target::suite() {
-        Ok(suite) => suite.main(),
+        Ok(suite) => published::published(suite).main(),
         Err(error) => {
             eprintln!("error: {error}");
             std::process::ExitCode::from(2)

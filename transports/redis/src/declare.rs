@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use kombu_core::method::{ExchangeDeclare, QueueBind, QueueDeclare, QueueDeclared};
-use kombu_core::{Error, ErrorKind, ExchangeKind, Result, Scope, ShortStr, Value as Argument};
+use kombu_core::{Error, ErrorKind, ExchangeKind, Result, Scope, ShortStr};
 use kombu_virtual::delay;
 use redis::{Cmd, Value};
 
-use crate::bind::is_by_headers;
-use crate::binding::{self, no_exchange};
+use crate::binding;
 use crate::connection::{command, refusal, unexpected};
 use crate::scripts::BindExpiring;
 use crate::session::Session;
@@ -19,7 +18,7 @@ impl Session {
     pub(crate) async fn exchange_declare(&self, method: ExchangeDeclare) -> Result<()> {
         if !method.passive {
             let kind = routing_kind(&method.kind, &method.arguments);
-            if let ExchangeKind::Other(_) = &kind {
+            if let ExchangeKind::Headers | ExchangeKind::Other(_) = &kind {
                 let message = match kind.as_str() {
                     delay::KIND => format!("the argument `{}` does not say how the exchange routes", delay::INNER_KIND),
                     other => format!("the redis transport has no {other} exchanges"),
@@ -28,11 +27,7 @@ impl Session {
             }
             self.topology.check_exchange(&method)?;
             self.define_exchange(&method.exchange, &method.clone().into()).await?;
-            self.topology.declare_exchange(&method)?;
-            return match method.arguments.get("alternate-exchange").and_then(Argument::as_str) {
-                Some(alternate) => self.define_linked(alternate).await,
-                None => Ok(()),
-            };
+            return self.topology.declare_exchange(&method);
         }
         if method.exchange.is_empty() {
             return Ok(());
@@ -45,7 +40,7 @@ impl Session {
     /// # Errors
     ///
     /// `NotFound`.
-    pub(crate) async fn kind_of(&self, exchange: &str) -> Result<ExchangeKind> {
+    async fn kind_of(&self, exchange: &str) -> Result<ExchangeKind> {
         if let Some(kind) = self.topology.exchange_kind(exchange) {
             return Ok(kind);
         }
@@ -55,7 +50,7 @@ impl Session {
         if self.is_bound(exchange).await? {
             return Ok(ExchangeKind::default());
         }
-        Err(no_exchange(exchange).in_scope(Scope::Channel))
+        Err(no_exchange(exchange))
     }
 
     /// Names a queue and counts its messages.
@@ -99,9 +94,6 @@ impl Session {
                 .with("queue", &method.queue));
         }
         let kind = self.kind_of(&method.exchange).await?;
-        if is_by_headers(&kind) {
-            return self.bind_by_headers(method).await;
-        }
         let is_new = !self
             .topology
             .bindings_of(&method.exchange)
@@ -173,11 +165,6 @@ impl Session {
 
     /// Ends a route.
     pub(crate) async fn queue_unbind(&self, method: QueueBind) -> Result<()> {
-        match self.kind_of(&method.exchange).await {
-            Ok(kind) if is_by_headers(&kind) => return self.unbind_by_headers(method).await,
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
         self.topology.unbind(&method.queue, &method.exchange, &method.routing_key);
         drop(self.poller().rebind(self, &method.queue));
         self.touch();
@@ -260,6 +247,13 @@ impl Session {
             other => Err(unexpected("EXEC", &other)),
         }
     }
+}
+
+#[cold]
+fn no_exchange(exchange: &str) -> Error {
+    Error::new(ErrorKind::NotFound, "the exchange is not declared and has no bindings")
+        .in_scope(Scope::Channel)
+        .with("exchange", exchange)
 }
 
 fn succeed(answer: &Value) -> Result<()> {

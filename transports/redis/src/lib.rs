@@ -74,7 +74,6 @@
 
 mod active_queue;
 mod answers;
-mod bind;
 mod binding;
 mod brpop;
 mod channel;

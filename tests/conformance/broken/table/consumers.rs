@@ -25,6 +25,7 @@ pub(super) const VARIANTS: &[(Fault, &[&str])] = &[
         &[
             "consumers_of_one_channel_are_apart",
             "fanout_ignores_key",
+            "fanout_reaches_every_consumer",
             "prefetch_is_per_consumer",
             "queue_deletion_notifies_consumer",
             "queues_of_a_channel_are_served_in_turn",
@@ -97,6 +98,7 @@ pub(super) const VARIANTS: &[(Fault, &[&str])] = &[
             "failing_handler_is_told",
             "fair_between_sources",
             "fanout_ignores_key",
+            "fanout_reaches_every_consumer",
             "fifo_per_publisher_under_load",
             "fifo_thousand",
             "hub_is_not_reentrant",
@@ -161,6 +163,7 @@ pub(super) const VARIANTS: &[(Fault, &[&str])] = &[
             "consumers_of_one_channel_are_apart",
             "duplicate_tag_refused",
             "fanout_ignores_key",
+            "fanout_reaches_every_consumer",
             "prefetch_is_per_consumer",
             "queue_deletion_notifies_consumer",
             "queues_of_a_channel_are_served_in_turn",

@@ -4,7 +4,8 @@ use crate::fault::Fault;
 
 pub(super) const VARIANTS: &[(Fault, &[&str])] = &[
     (Fault::BodyCutAtNul, &["bodies_byte_exact", "large_body_byte_exact"]),
-    (Fault::BodyLimitNotKept, &["body_over_limit_refused"]),
+    (Fault::BodyLimitCuts, &["body_over_limit_refused"]),
+    (Fault::BodyLimitOffByOne, &["body_over_limit_refused"]),
     (Fault::BodyLossyText, &["bodies_byte_exact", "large_body_byte_exact"]),
     (
         Fault::DeadLettersIgnored,

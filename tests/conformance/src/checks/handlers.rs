@@ -19,7 +19,7 @@ pub(super) const CHECKS: &[Check] = &[
         .spec("the README's promise: nothing is lost"),
     Check::new(Group::Consumers, "dropped_too_often_is_set_aside", dropped_too_often_is_set_aside)
         .promise("a message that is dropped unanswered again and again is set aside, not delivered for ever")
-        .steps("a delivery limit of 3, a handler that drops everything; another message behind it is handled")
+        .steps("a delivery limit of 3, a handler that drops everything; look at what is set aside; another message is handled")
         .reference("RabbitMQ's delivery limit of quorum queues")
         .spec("`ConnectionBuilder::delivery_limit`")
         .needs(&[Can("delivery_count")]),
@@ -102,6 +102,12 @@ fn dropped_too_often_is_set_aside(bench: &Bench) -> Verdict {
     let consumer = user
         .answer(user.connection.consumer(Queue::new(&name).no_declare()).prefetch(1).on_message(handler).consume())?;
     user.wait_event("SetAside")?;
+    let mut aside = Vec::new();
+    bench.eventually("it to be among what was set aside", || {
+        aside = user.answer(user.connection.malformed(&name, 10))?;
+        Ok(!aside.is_empty())
+    })?;
+    same("messages set aside", aside.len(), 1)?;
     bench.wait_until("the message behind it", || seen.all().iter().any(|body| body == "fine"))?;
     user.answer(consumer.cancel())?;
     user.answer(user.connection.close())?;

@@ -303,7 +303,9 @@ fn local_tasks_run(bench: &Bench) -> Verdict {
     }));
     same("steps before a tick", seen.len(), 0)?;
     ticks(bench, 2)?;
-    same("steps in the first ticks", seen.all(), ["begun"])?;
+    // By the machine's clock, 20 ms may have passed between two ticks.
+    let begun = if bench.is_manual() { seen.all() } else { seen.all().into_iter().take(1).collect() };
+    same("steps in the first ticks", begun, ["begun"])?;
     bench.pass(Duration::from_millis(20))?;
     bench.wait_until("the second step", || seen.len() >= 2)?;
     bench.pass(Duration::from_millis(20))?;

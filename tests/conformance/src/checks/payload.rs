@@ -21,7 +21,7 @@ pub(super) const CHECKS: &[Check] = &[
         .spec("AMQP 0-9-1 §4.2.6.2"),
     Check::new(Group::Publish, "body_over_limit_refused", body_over_limit_refused)
         .promise("a body over the declared limit is refused before it is sent, and the channel goes on")
-        .steps("publish a body one byte larger than max_body; publish a small one")
+        .steps("publish a body one byte larger than max_body, one of just that size if it is small, and a small one")
         .reference("RabbitMQ refuses what is beyond its max_message_size (128 MiB)")
         .spec("`Capabilities::max_body`"),
     Check::new(Group::Publish, "properties_round_trip", properties_round_trip)
@@ -92,20 +92,32 @@ fn large_body_byte_exact(bench: &Bench) -> Verdict {
 }
 
 fn body_over_limit_refused(bench: &Bench) -> Verdict {
+    /// Bodies up to this length are tried at the limit too.
+    const SMALL: usize = 1 << 20;
     let lane = bench.channel()?;
     let queue = lane.queue("q")?;
     // Without a declared limit there is nothing to be over.
     if let Some(limit) = bench.capabilities()?.max_body {
-        let length = usize::try_from(limit).unwrap_or(usize::MAX - 1) + 1;
-        let mut sent = envelope(&ShortStr::default(), &queue, "");
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX - 1);
+        let user = bench.user()?;
+        let producer = user.connection.producer();
         // Zeroed memory is not touched until somebody reads it.
-        sent.body = vec![0; length].into();
-        let kinds =
-            [ErrorKind::InvalidArgument, ErrorKind::PreconditionFailed, ErrorKind::Encode, ErrorKind::Unsupported];
-        let error = refused("a body one byte over the limit", lane.publish_envelope(sent, false), &kinds)?;
+        let sent = producer.publish(Bytes::from(vec![0; limit + 1])).routing_key(&queue).send();
+        let error = refused("a body one byte over the limit", user.answer(sent), &[ErrorKind::Unsupported])?;
+        same("the capability it names", error.context("capability"), Some("max_body"))?;
         same("its outcome", error.outcome(), Some(Outcome::NotSent))?;
+        if limit <= SMALL {
+            user.answer(producer.publish(Bytes::from(vec![7; limit])).routing_key(&queue).send())
+                .during("publish a body of the largest length")?;
+            let largest = lane.get_soon(&queue)?;
+            same("bytes of the largest body", largest.envelope.body.len(), limit)?;
+            lane.ack(largest.tag)?;
+        }
+        user.answer(producer.publish("small").routing_key(&queue).send())?;
+        user.answer(user.connection.close())?;
+    } else {
+        lane.put(&queue, "small")?;
     }
-    lane.put(&queue, "small")?;
     same("messages", lane.bodies(&queue)?, ["small"])
 }
 

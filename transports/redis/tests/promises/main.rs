@@ -12,7 +12,6 @@ mod credentials;
 mod dead_letters;
 mod doors;
 mod errors_are_clean;
-mod exchanges;
 mod failover;
 mod fairness;
 mod fanout;
