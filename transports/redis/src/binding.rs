@@ -14,9 +14,13 @@
 //! | `**` | anything | only the word `**` | the publish fails |
 
 mod letters;
+mod record;
 mod table;
+mod walk;
 
+pub(crate) use self::record::{Reached, Record, field};
 pub(crate) use self::table::{Table, Undeclared};
+pub(crate) use self::walk::{Walked, no_exchange, walk};
 
 use kombu_core::ExchangeKind;
 

@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use kombu_core::delivery::{ConsumerTag, Delivery, DeliverySink};
 use kombu_core::method::{
-    BasicConsume, BasicGet, BasicPublish, ExchangeDeclare, ExchangeDelete, QueueBind, QueueDeclare, QueueDeclared,
-    QueueDelete,
+    BasicConsume, BasicGet, BasicPublish, ExchangeBind, ExchangeDeclare, ExchangeDelete, QueueBind, QueueDeclare,
+    QueueDeclared, QueueDelete,
 };
 use kombu_core::reply::Reply;
 use kombu_core::{
@@ -91,6 +91,16 @@ impl Channel for RedisChannel {
     async fn exchange_delete(&self, method: ExchangeDelete) -> Result<()> {
         let answer = self.in_order().await?.exchange_delete(method).await;
         self.answered("exchange.delete", answer).await
+    }
+
+    async fn exchange_bind(&self, method: ExchangeBind) -> Result<()> {
+        let answer = self.in_order().await?.exchange_bind(method).await;
+        self.answered("exchange.bind", answer).await
+    }
+
+    async fn exchange_unbind(&self, method: ExchangeBind) -> Result<()> {
+        let answer = self.in_order().await?.exchange_unbind(method).await;
+        self.answered("exchange.unbind", answer).await
     }
 
     async fn queue_declare(&self, method: QueueDeclare) -> Result<QueueDeclared> {

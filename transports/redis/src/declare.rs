@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use kombu_core::method::{ExchangeDeclare, QueueBind, QueueDeclare, QueueDeclared};
-use kombu_core::{Error, ErrorKind, ExchangeKind, Result, Scope, ShortStr};
+use kombu_core::{Error, ErrorKind, ExchangeKind, Result, Scope, ShortStr, Value as Argument};
 use kombu_virtual::delay;
 use redis::{Cmd, Value};
 
-use crate::binding;
+use crate::bind::is_by_headers;
+use crate::binding::{self, no_exchange};
 use crate::connection::{command, refusal, unexpected};
 use crate::scripts::BindExpiring;
 use crate::session::Session;
@@ -18,7 +19,7 @@ impl Session {
     pub(crate) async fn exchange_declare(&self, method: ExchangeDeclare) -> Result<()> {
         if !method.passive {
             let kind = routing_kind(&method.kind, &method.arguments);
-            if let ExchangeKind::Headers | ExchangeKind::Other(_) = &kind {
+            if let ExchangeKind::Other(_) = &kind {
                 let message = match kind.as_str() {
                     delay::KIND => format!("the argument `{}` does not say how the exchange routes", delay::INNER_KIND),
                     other => format!("the redis transport has no {other} exchanges"),
@@ -27,7 +28,11 @@ impl Session {
             }
             self.topology.check_exchange(&method)?;
             self.define_exchange(&method.exchange, &method.clone().into()).await?;
-            return self.topology.declare_exchange(&method);
+            self.topology.declare_exchange(&method)?;
+            return match method.arguments.get("alternate-exchange").and_then(Argument::as_str) {
+                Some(alternate) => self.define_linked(alternate).await,
+                None => Ok(()),
+            };
         }
         if method.exchange.is_empty() {
             return Ok(());
@@ -40,7 +45,7 @@ impl Session {
     /// # Errors
     ///
     /// `NotFound`.
-    async fn kind_of(&self, exchange: &str) -> Result<ExchangeKind> {
+    pub(crate) async fn kind_of(&self, exchange: &str) -> Result<ExchangeKind> {
         if let Some(kind) = self.topology.exchange_kind(exchange) {
             return Ok(kind);
         }
@@ -50,7 +55,7 @@ impl Session {
         if self.is_bound(exchange).await? {
             return Ok(ExchangeKind::default());
         }
-        Err(no_exchange(exchange))
+        Err(no_exchange(exchange).in_scope(Scope::Channel))
     }
 
     /// Names a queue and counts its messages.
@@ -94,6 +99,9 @@ impl Session {
                 .with("queue", &method.queue));
         }
         let kind = self.kind_of(&method.exchange).await?;
+        if is_by_headers(&kind) {
+            return self.bind_by_headers(method).await;
+        }
         let is_new = !self
             .topology
             .bindings_of(&method.exchange)
@@ -165,6 +173,11 @@ impl Session {
 
     /// Ends a route.
     pub(crate) async fn queue_unbind(&self, method: QueueBind) -> Result<()> {
+        match self.kind_of(&method.exchange).await {
+            Ok(kind) if is_by_headers(&kind) => return self.unbind_by_headers(method).await,
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
         self.topology.unbind(&method.queue, &method.exchange, &method.routing_key);
         drop(self.poller().rebind(self, &method.queue));
         self.touch();
@@ -247,13 +260,6 @@ impl Session {
             other => Err(unexpected("EXEC", &other)),
         }
     }
-}
-
-#[cold]
-fn no_exchange(exchange: &str) -> Error {
-    Error::new(ErrorKind::NotFound, "the exchange is not declared and has no bindings")
-        .in_scope(Scope::Channel)
-        .with("exchange", exchange)
 }
 
 fn succeed(answer: &Value) -> Result<()> {

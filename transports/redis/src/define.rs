@@ -19,7 +19,10 @@ impl Session {
     ///
     /// `PreconditionFailed` when it was declared with something else.
     pub(crate) async fn define_queue(&self, queue: &str, definition: &QueueDefinition) -> Result<()> {
-        self.define(self.keys.queue_definition(queue), queue, definition).await
+        match definition.is_ours() || self.has_registry() {
+            true => self.define(self.keys.queue_definition(queue), queue, definition).await,
+            false => Ok(()),
+        }
     }
 
     /// Keeps what an exchange was declared with, if it is to be kept.
@@ -28,7 +31,22 @@ impl Session {
     ///
     /// `PreconditionFailed` when it was declared with something else.
     pub(crate) async fn define_exchange(&self, exchange: &str, definition: &ExchangeDefinition) -> Result<()> {
-        self.define(self.keys.exchange_definition(exchange), exchange, definition).await
+        match definition.is_ours() || self.has_registry() || self.topology.is_linked(exchange) {
+            true => self.define(self.keys.exchange_definition(exchange), exchange, definition).await,
+            false => Ok(()),
+        }
+    }
+
+    /// Keeps what this process declared an exchange with that others lead to: whoever publishes to those has to know its kind.
+    ///
+    /// # Errors
+    ///
+    /// As for [`define_exchange`](Session::define_exchange).
+    pub(crate) async fn define_linked(&self, exchange: &str) -> Result<()> {
+        match self.topology.exchange_definition(exchange) {
+            Some(known) => self.define(self.keys.exchange_definition(exchange), exchange, &known).await,
+            None => Ok(()),
+        }
     }
 
     /// Returns what is kept of a queue.
@@ -55,9 +73,6 @@ impl Session {
     }
 
     async fn define<D: Definition>(&self, key: String, name: &str, wanted: &D) -> Result<()> {
-        if !wanted.is_ours() && !self.has_registry() {
-            return Ok(());
-        }
         let fields = wanted.to_fields().map_err(|error| error.with(D::WHAT, name))?;
         let define = Define { key: &key, fields: &fields }.command();
         let answer = self.call_script(1, |out| define.write_packed_command(out)).await?;

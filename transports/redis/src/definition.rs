@@ -131,11 +131,26 @@ pub(crate) fn read<D: Definition>(answer: &Value) -> Result<Option<D>> {
 ///
 /// `Encode` for what JSON cannot hold.
 pub(crate) fn arguments_text(arguments: &FieldTable) -> Result<String> {
-    let mut entries: Vec<_> = arguments.iter().filter(|(_, value)| !value.is_null()).collect();
-    entries.sort_unstable_by(|left, right| left.0.cmp(right.0));
-    let sorted: FieldTable = entries.into_iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+    let given = sorted(arguments).into_iter().filter(|(_, value)| !value.is_null());
     // JSON as Kombu writes it is ASCII.
-    Ok(String::from_utf8_lossy(&json::to_vec(&sorted)?).into_owned())
+    Ok(String::from_utf8_lossy(&json::to_vec(&given.collect::<FieldTable>())?).into_owned())
+}
+
+/// Returns arguments in order of name.
+pub(crate) fn sorted(arguments: &FieldTable) -> FieldTable {
+    let mut entries: Vec<_> = arguments.iter().collect();
+    entries.sort_unstable_by(|left, right| left.0.cmp(right.0));
+    entries.into_iter().map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+/// Returns names and values of a hash, as a server says them.
+pub(crate) fn pairs(answer: &Value) -> Vec<(String, String)> {
+    let text = |value: &Value| text(value).map(|text| String::from_utf8_lossy(text).into_owned()).unwrap_or_default();
+    match answer {
+        Value::Map(pairs) => pairs.iter().map(|(name, value)| (text(name), text(value))).collect(),
+        Value::Array(items) => items.chunks_exact(2).map(|pair| (text(&pair[0]), text(&pair[1]))).collect(),
+        _ => Vec::new(),
+    }
 }
 
 fn read_arguments(text: Option<&[u8]>) -> Result<FieldTable> {

@@ -6,31 +6,23 @@ use kombu_core::method::{ExchangeDelete, QueueDelete};
 use kombu_core::{Error, ErrorKind, Result, Scope};
 use redis::Value;
 
-use crate::connection::command;
-use crate::scripts::{DeleteQueue, Deleted};
+use crate::bind::check_not_default;
+use crate::scripts::{DeleteExchange, DeleteQueue, Deleted};
 use crate::session::Session;
 
 impl Session {
     /// Forgets an exchange and removes its bindings.
     pub(crate) async fn exchange_delete(&self, method: ExchangeDelete) -> Result<()> {
-        let table = self.keys.binding(&method.exchange);
-        if method.if_unused {
-            let count = self.call(1, |out| command::command(out, &["SCARD", &table])).await?;
-            if !matches!(count, Value::Int(0)) {
-                return Err(kept("the exchange has bindings").with("exchange", &method.exchange));
-            }
+        check_not_default(&method.exchange)?;
+        let ExchangeDelete { exchange, if_unused } = &method;
+        let delete = DeleteExchange { keys: &self.keys, exchange, if_unused: *if_unused }.command();
+        let answer = self.call_script(1, |out| delete.write_packed_command(out)).await?;
+        if answer == Value::Int(-1) {
+            return Err(kept("the exchange has bindings").with("exchange", exchange));
         }
-        self.topology.forget_exchange(&method.exchange);
-        let (permanent, deadlines) = (self.keys.binding_permanent(&method.exchange), self.keys.binding_deadlines());
-        let stored = self.keys.stored(&method.exchange);
-        let definition = self.keys.exchange_definition(&method.exchange);
-        let answers = self.transaction(2, |out| {
-            command::command(out, &["DEL", &table, &permanent, &stored, &definition]);
-            command::command(out, &["ZREM", &deadlines, &method.exchange]);
-        });
-        let deleted = answers.await.map(drop);
-        self.topology.note_change(&method.exchange);
-        deleted
+        self.topology.forget_exchange(exchange);
+        self.topology.note_change(exchange);
+        Ok(())
     }
 
     /// Removes a queue with its messages and those of its bindings that this process knows. Its consumers are told, wherever they are.

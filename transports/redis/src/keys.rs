@@ -216,6 +216,16 @@ impl Keys {
         format!("{}_kombu.rs.exchange.{exchange}", self.prefix)
     }
 
+    /// Returns the set of what leads to `queue` and Kombu's keys do not say.
+    pub(crate) fn bound_queue(&self, queue: &str) -> String {
+        format!("{}_kombu.rs.bound.queue.{queue}", self.prefix)
+    }
+
+    /// Returns the set of what leads to `exchange`.
+    pub(crate) fn bound_exchange(&self, exchange: &str) -> String {
+        format!("{}_kombu.rs.bound.exchange.{exchange}", self.prefix)
+    }
+
     /// Returns the list of what was found in `queue` and is not a message.
     pub(crate) fn malformed(&self, queue: &str) -> String {
         format!("{}_kombu.rs.malformed.{queue}", self.prefix)
@@ -391,6 +401,8 @@ mod tests {
             (keys.inbox("c", &list), "inbox.c.q\u{6}\u{16}3"),
             (keys.stored("x"), "stored.x"),
             (keys.queue_definition("q"), "queue.q"),
+            (keys.bound_queue("q"), "bound.queue.q"),
+            (keys.bound_exchange("x"), "bound.exchange.x"),
             (keys.exchange_definition("x"), "exchange.x"),
             (keys.policies(), "policies"),
             (keys.due(), "due"),

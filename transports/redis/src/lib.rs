@@ -74,6 +74,7 @@
 
 mod active_queue;
 mod answers;
+mod bind;
 mod binding;
 mod brpop;
 mod channel;

@@ -8,9 +8,10 @@ use kombu_core::reply::{self, ReplySender};
 use kombu_core::{
     Confirm, Confirmation, Envelope, Error, ErrorKind, ExchangeKind, Outcome, Result, Returned, ShortStr,
 };
+use kombu_virtual::delay;
 use redis::Value;
 
-use crate::binding::{Table, Undeclared};
+use crate::binding::{Reached, Table, Undeclared, Walked, walk};
 use crate::channel_core::ChannelCore;
 use crate::connection::{Fate, closed, command, refusal, unexpected};
 use crate::envelope::{Prepared, list_priority};
@@ -34,6 +35,8 @@ pub(crate) struct Unrouted {
     pub(crate) ticket: Ticket,
     prepared: Prepared,
     state: Routing,
+    /// What was read on its way through several exchanges.
+    tables: Tables,
 }
 
 /// What a publish waits for.
@@ -54,14 +57,48 @@ pub(crate) struct Publishing {
     route: Option<RouteNumber>,
     /// Where it is already.
     reached: Vec<List>,
+    /// How many have it who listen, or the stored queues they listen by.
+    heard: usize,
+    /// Whether some queue keeps it.
+    is_stored: bool,
+    detour: Option<Box<Detour>>,
     is_repeated: bool,
 }
+
+/// What a publish needs that goes through several exchanges.
+#[derive(Default)]
+struct Detour {
+    /// The fanout exchanges whose listeners are still to be told.
+    ahead: Vec<ShortStr>,
+    /// Those whose listeners were told.
+    behind: Vec<ShortStr>,
+    /// What was read to check its routes.
+    tables: Tables,
+}
+
+/// The tables of exchanges a message goes through.
+type Tables = Vec<(ShortStr, Arc<Table>)>;
 
 /// A list that gets a message, its queue, and the queue's `x-expires`.
 type List = (String, ShortStr, Option<u64>);
 
 /// Where a message goes, and by which routes.
-type Way = (Destination, Option<RouteNumber>);
+struct Way {
+    destination: Destination,
+    /// The fanout exchanges it goes to after that.
+    ahead: Vec<ShortStr>,
+    route: Option<RouteNumber>,
+}
+
+/// What is known of where a message goes.
+enum Routed {
+    /// There.
+    To(Way),
+    /// Nowhere.
+    Nowhere,
+    /// The table of this exchange has to be read.
+    Missing(ShortStr),
+}
 
 /// Where a message goes.
 enum Destination {
@@ -72,7 +109,7 @@ enum Destination {
     /// Held back for so long, under this id.
     Held(Duration, String),
     /// To whoever listens to a fanout exchange, and to its stored queues.
-    Broadcast,
+    Broadcast(ShortStr),
 }
 
 impl ChannelCore {
@@ -108,12 +145,12 @@ impl ChannelCore {
             Some(way) if waiting.is_empty() => submit(session, ticket, way, &prepared),
             Some(_) => {
                 self.note_deadline(ticket.deadline);
-                waiting.push_back(Unrouted { ticket, prepared, state: Routing::Turn });
+                waiting.push_back(Unrouted { ticket, prepared, state: Routing::Turn, tables: Vec::new() });
             }
             None => {
                 self.note_deadline(ticket.deadline);
                 let read = session.read_routes(&ticket.envelope.exchange, self);
-                waiting.push_back(Unrouted { ticket, prepared, state: Routing::Read(read) });
+                waiting.push_back(Unrouted { ticket, prepared, state: Routing::Read(read), tables: Vec::new() });
             }
         }
         drop(waiting);
@@ -129,24 +166,26 @@ impl ChannelCore {
             publish.state = Routing::Routed(Arc::clone(found));
         }
         while let Some(first) = waiting.front_mut() {
-            let envelope = &first.ticket.envelope;
-            let way = match &first.state {
+            let Unrouted { ticket, state, tables, .. } = first;
+            let envelope = &ticket.envelope;
+            let routed = match state {
                 Routing::Read(_) => break,
-                Routing::Routed(found) => route_by(session, envelope, found),
+                Routing::Routed(found) => route_by(session, envelope, found, tables),
                 Routing::Turn => match route_now(session, envelope) {
-                    Some(way) => Ok(Some(way)),
-                    None => {
-                        // What was known of its routes has changed while it waited.
-                        first.state = Routing::Read(session.read_routes(&envelope.exchange, self));
-                        break;
-                    }
+                    Some(way) => Ok(Routed::To(way)),
+                    // What was known of its routes has changed while it waited.
+                    None => Ok(Routed::Missing(envelope.exchange.clone())),
                 },
             };
+            if let Ok(Routed::Missing(exchange)) = &routed {
+                first.state = Routing::Read(session.read_routes(exchange, self));
+                break;
+            }
             // The line above found it.
             let Some(Unrouted { ticket, prepared, .. }) = waiting.pop_front() else { break };
-            match way {
-                Ok(Some(way)) => submit(session, ticket, way, &prepared),
-                Ok(None) => finished.push((ticket, None)),
+            match routed {
+                Ok(Routed::To(way)) => submit(session, ticket, way, &prepared),
+                Ok(Routed::Nowhere | Routed::Missing(_)) => finished.push((ticket, None)),
                 Err(error) => finished.push((ticket, Some(error))),
             }
         }
@@ -191,48 +230,69 @@ impl ChannelCore {
 
 /// Returns where a message goes if that is known without asking the server.
 fn route_now(session: &Session, envelope: &Envelope) -> Option<Way> {
+    let way = |destination, route| Some(Way { destination, ahead: Vec::new(), route });
     if envelope.exchange.is_empty() {
         let queues = std::slice::from_ref(&envelope.routing_key);
-        return Some((Destination::Lists(lists(session, envelope, queues)), None));
+        return way(Destination::Lists(lists(session, envelope, queues)), None);
     }
     if let Some(delay) = session.delay_of(envelope) {
-        return Some((Destination::Held(delay, uuid::Uuid::new_v4().to_string()), None));
+        return way(Destination::Held(delay, uuid::Uuid::new_v4().to_string()), None);
     }
     let kind = session.topology.exchange_kind(&envelope.exchange);
-    if kind == Some(ExchangeKind::Fanout) {
-        return Some((Destination::Broadcast, None));
-    }
     let mut cache = session.lock(&session.route_cache);
-    // What cannot be routed is refused when the routes are read.
-    let find = |table: &Table| table.queues(kind.as_ref().ok_or(Undeclared), &envelope.routing_key).unwrap_or_default();
+    if kind == Some(ExchangeKind::Fanout) {
+        let number = cache.vouches_for(&envelope.exchange)?;
+        return way(Destination::Broadcast(envelope.exchange.clone()), Some(number));
+    }
+    // What cannot be routed is refused when the routes are read, and who listens is found then.
+    let find = |table: &Table| match kind.clone().or_else(|| table.kind()) {
+        Some(ExchangeKind::Fanout) => Vec::new(),
+        kind => table.queues(kind.as_ref().ok_or(Undeclared), &envelope.routing_key).unwrap_or_default(),
+    };
     let (number, queues) = cache.queues(&envelope.exchange, &envelope.routing_key, find)?;
     drop(cache);
-    Some((Destination::Lists(lists(session, envelope, &queues)), Some(number)))
+    way(Destination::Lists(lists(session, envelope, &queues)), Some(number))
 }
 
-/// Returns where a message goes by what was read, or `None` when that matches no queue.
-fn route_by(session: &Session, envelope: &Envelope, found: &Found) -> Result<Option<Way>> {
-    let kind = session.topology.exchange_kind(&envelope.exchange);
-    if kind == Some(ExchangeKind::Fanout) {
-        return Ok(Some((Destination::Broadcast, None)));
-    }
+/// Returns where a message goes by what was read last, and before.
+fn route_by(session: &Session, envelope: &Envelope, found: &Found, tables: &mut Tables) -> Result<Routed> {
     let table = found.table.as_ref().map_err(Error::duplicate)?;
-    if kind.is_none() && table.is_empty() {
-        let message = "the exchange is not declared and has no bindings";
-        return Err(Error::new(ErrorKind::NotFound, message).with("exchange", &envelope.exchange));
+    if found.exchange == envelope.exchange
+        && table.is_delayed()
+        && let Some(delay) = delay::asked(&envelope.headers)
+    {
+        let destination = Destination::Held(delay, uuid::Uuid::new_v4().to_string());
+        return Ok(Routed::To(Way { destination, ahead: Vec::new(), route: None }));
     }
-    let queues = table.queues(kind.as_ref().ok_or(Undeclared), &envelope.routing_key)?;
+    if found.exchange == envelope.exchange && table.is_internal() {
+        let message = "the exchange is internal: it takes messages from other exchanges only";
+        return Err(Error::new(ErrorKind::AccessRefused, message));
+    }
+    tables.push((found.exchange.clone(), Arc::clone(table)));
+    let Reached { queues, exchanges: mut ahead } =
+        match walk(envelope, tables, |exchange| session.topology.exchange_kind(exchange))? {
+            Walked::Done(reached) => reached,
+            Walked::Missing(exchange) => return Ok(Routed::Missing(exchange)),
+        };
+    // What goes through several exchanges is read again for each message.
+    let route = found.number.filter(|_| tables.len() == 1);
     if !queues.is_empty() {
-        return Ok(Some((Destination::Lists(lists(session, envelope, &queues)), found.number)));
+        let destination = Destination::Lists(lists(session, envelope, &queues));
+        return Ok(Routed::To(Way { destination, ahead, route }));
     }
+    if !ahead.is_empty() {
+        let destination = Destination::Broadcast(ahead.remove(0));
+        return Ok(Routed::To(Way { destination, ahead, route }));
+    }
+    let kind = session.topology.exchange_kind(&envelope.exchange);
     let dead = session.options.deadletter_queue.as_ref().filter(|_| kind != Some(ExchangeKind::Topic));
-    Ok(dead.map(|queue| {
-        if session.warnings.allows("deadletter_queue", session.handle.now()) {
-            tracing::warn!(exchange = %envelope.exchange, routing_key = %envelope.routing_key, %queue,
-                "no queue is bound with this key; the message goes to the dead-letter queue");
-        }
-        (Destination::Lists(lists(session, envelope, &[queue.as_str().into()])), None)
-    }))
+    let Some(queue) = dead else { return Ok(Routed::Nowhere) };
+    if session.warnings.allows("deadletter_queue", session.handle.now()) {
+        tracing::warn!(exchange = %envelope.exchange, routing_key = %envelope.routing_key, %queue,
+            "no queue is bound with this key; the message goes to the dead-letter queue");
+    }
+    let destination = Destination::Lists(lists(session, envelope, &[queue.as_str().into()]));
+    Ok(Routed::To(Way { destination, ahead, route: None }))
 }
 
 fn lists(session: &Session, envelope: &Envelope, queues: &[ShortStr]) -> Vec<List> {
@@ -242,9 +302,12 @@ fn lists(session: &Session, envelope: &Envelope, queues: &[ShortStr]) -> Vec<Lis
     queues.iter().map(list).collect()
 }
 
-fn submit(session: &Session, ticket: Ticket, (destination, route): Way, prepared: &Prepared) {
+fn submit(session: &Session, ticket: Ticket, Way { destination, ahead, route }: Way, prepared: &Prepared) {
     let destination = destination.by_policy(session, &ticket.envelope);
-    Publishing { ticket, destination, route, reached: Vec::new(), is_repeated: false }.submit(session, prepared);
+    let detour = (!ahead.is_empty()).then(|| Box::new(Detour { ahead, ..Detour::default() }));
+    let (reached, heard, is_stored) = (Vec::new(), 0, false);
+    Publishing { ticket, destination, route, reached, heard, is_stored, detour, is_repeated: false }
+        .submit(session, prepared);
 }
 
 impl Destination {
@@ -262,7 +325,7 @@ impl Destination {
     fn is_transaction(&self) -> bool {
         match self {
             Destination::Lists(lists) => lists.len() != 1 || lists.iter().any(|(_, _, expires)| expires.is_some()),
-            Destination::Queues(_) | Destination::Held(..) | Destination::Broadcast => false,
+            Destination::Queues(_) | Destination::Held(..) | Destination::Broadcast(_) => false,
         }
     }
 
@@ -289,8 +352,8 @@ impl Destination {
             command::word_of(out, prepared.len(TAG_LENGTH), |out| prepared.write(tag, out));
         };
         match self {
-            Destination::Broadcast => {
-                let (exchange, routing_key) = (&envelope.exchange, &envelope.routing_key);
+            Destination::Broadcast(exchange) => {
+                let routing_key = &envelope.routing_key;
                 let priority = list_priority(envelope);
                 Broadcast { keys: &session.keys, exchange, routing_key, priority, letter: None }.write(out, copy);
             }
@@ -337,14 +400,14 @@ impl Publishing {
 
     /// Uses the server's answer.
     pub(crate) fn handle_answer(self, session: &Session, value: Value) {
-        let mut is_stored = !matches!(self.destination, Destination::Broadcast);
+        let mut is_stored = !matches!(self.destination, Destination::Broadcast(_));
         let pushed = match &self.destination {
             Destination::Held(..) => Some(session.pushed(&value, &[])),
             Destination::Queues(queues) => {
                 let queues: Vec<ShortStr> = queues.iter().map(|(_, queue, _)| queue.clone()).collect();
                 Some(session.pushed(&value, &queues))
             }
-            Destination::Lists(_) | Destination::Broadcast => None,
+            Destination::Lists(_) | Destination::Broadcast(_) => None,
         };
         let queues = match (&self.destination, &value) {
             (Destination::Held(..), _) => pushed.unwrap_or(Ok(1)).map(|_| 1),
@@ -364,7 +427,7 @@ impl Publishing {
                     }
                 }
             }
-            (Destination::Broadcast, Value::Array(counts)) => match counts.as_slice() {
+            (Destination::Broadcast(_), Value::Array(counts)) => match counts.as_slice() {
                 [Value::Int(receivers), Value::Int(stored)] => {
                     is_stored = *stored > 0;
                     // Who listens and has a queue that is stored counts once.
@@ -375,46 +438,103 @@ impl Publishing {
             (_, other) => Err(unexpected("publish", other).with_outcome(Outcome::Unknown)),
         };
         match queues {
-            Ok(0) => self.ticket.finish_unroutable(session),
-            Ok(queues) if !is_stored => self.confirm(session, queues),
-            Ok(queues) => {
-                let queues = queues + self.reached.len();
-                if let Some(publishing) = session.check_route(self) {
-                    publishing.stored(session, queues);
-                }
-            }
+            Ok(queues) => self.go_on(session, queues, is_stored),
             // Where it is already it stays.
-            Err(error) if !self.reached.is_empty() => self.end(session, Err(error.with_outcome(Outcome::Unknown))),
+            Err(error) if self.is_somewhere() => self.end(session, Err(error.with_outcome(Outcome::Unknown))),
             Err(error) => self.end(session, Err(error)),
         }
     }
 
-    /// The server has it in `queues` queues, and there are no more to reach.
-    fn stored(self, session: &Session, queues: usize) {
-        if let Some((publishing, queues)) = session.hold(self, queues) {
+    /// Notes that `queues` more have it, and goes on to the next destination, if there is one.
+    fn go_on(mut self, session: &Session, queues: usize, is_stored: bool) {
+        self.is_stored |= is_stored;
+        match &mut self.destination {
+            Destination::Lists(lists) | Destination::Queues(lists) => self.reached.append(lists),
+            Destination::Held(..) => self.heard += queues,
+            Destination::Broadcast(exchange) => {
+                self.heard += queues;
+                if let Some(detour) = &mut self.detour {
+                    detour.behind.push(exchange.clone());
+                }
+            }
+        }
+        if let Some(detour) = &mut self.detour
+            && !detour.ahead.is_empty()
+        {
+            self.destination = Destination::Broadcast(detour.ahead.remove(0));
+            return self.submit_again(session, false);
+        }
+        if let Some(publishing) = session.check_route(self) {
+            publishing.arrive(session);
+        }
+    }
+
+    /// There are no more to reach.
+    fn arrive(self, session: &Session) {
+        let queues = self.reached.len() + self.heard;
+        if queues == 0 {
+            self.ticket.finish_unroutable(session);
+        } else if !self.is_stored {
+            self.confirm(session, queues);
+        } else if let Some((publishing, queues)) = session.hold(self, queues) {
             publishing.confirm(session, queues);
         }
     }
 
-    /// Sends it to those of `queues` that do not have it, as `route` says.
-    pub(crate) fn reach(mut self, session: &Session, queues: &[ShortStr], route: Option<RouteNumber>) {
-        self.note_reached();
-        self.route = route;
-        let is_missed = |queue: &&ShortStr| !self.reached.iter().any(|(_, reached, _)| reached == *queue);
-        let missed: Vec<ShortStr> = queues.iter().filter(is_missed).cloned().collect();
-        if missed.is_empty() {
-            let queues = self.reached.len();
-            return self.stored(session, queues);
-        }
-        let envelope = &self.ticket.envelope;
-        self.destination = Destination::Lists(lists(session, envelope, &missed)).by_policy(session, envelope);
-        self.submit_again(session, false);
+    fn is_somewhere(&self) -> bool {
+        !self.reached.is_empty() || self.heard > 0
     }
 
-    fn note_reached(&mut self) {
-        if let Destination::Lists(lists) | Destination::Queues(lists) = &mut self.destination {
-            self.reached.append(lists);
+    /// Finds where a publish goes whose routes have changed, by what was read last; returns the exchange whose table is missing.
+    ///
+    /// # Errors
+    ///
+    /// As for [`walk`].
+    pub(crate) fn reroute(mut self, session: &Session, found: &Found) -> Option<(ShortStr, Self)> {
+        let table = match &found.table {
+            Ok(table) => Arc::clone(table),
+            Err(error) => {
+                self.end(session, Err(error.duplicate().with_outcome(Outcome::Unknown)));
+                return None;
+            }
+        };
+        let detour = self.detour.get_or_insert_default();
+        detour.tables.push((found.exchange.clone(), table));
+        match walk(&self.ticket.envelope, &detour.tables, |exchange| session.topology.exchange_kind(exchange)) {
+            Ok(Walked::Missing(exchange)) => Some((exchange, self)),
+            Ok(Walked::Done(reached)) => {
+                detour.tables.clear();
+                self.reach(session, reached, found.number);
+                None
+            }
+            Err(error) => {
+                self.end(session, Err(error.with_outcome(Outcome::Unknown)));
+                None
+            }
         }
+    }
+
+    /// Sends it to those of `all` that do not have it, as `route` says.
+    fn reach(mut self, session: &Session, all: Reached, route: Option<RouteNumber>) {
+        self.route = route;
+        let is_missed = |queue: &&ShortStr| !self.reached.iter().any(|(_, reached, _)| reached == *queue);
+        let missed: Vec<ShortStr> = all.queues.iter().filter(is_missed).cloned().collect();
+        let told = |exchange: &ShortStr| match (&self.detour, &self.destination) {
+            (_, Destination::Broadcast(last)) if last == exchange => true,
+            (Some(detour), _) => detour.behind.contains(exchange),
+            (None, _) => false,
+        };
+        let mut ahead: Vec<ShortStr> = all.exchanges.into_iter().filter(|exchange| !told(exchange)).collect();
+        if !missed.is_empty() {
+            let envelope = &self.ticket.envelope;
+            self.destination = Destination::Lists(lists(session, envelope, &missed)).by_policy(session, envelope);
+        } else if !ahead.is_empty() {
+            self.destination = Destination::Broadcast(ahead.remove(0));
+        } else {
+            return self.arrive(session);
+        }
+        self.detour.get_or_insert_default().ahead = ahead;
+        self.submit_again(session, false);
     }
 
     /// Returns by which routes it was sent.
@@ -425,11 +545,6 @@ impl Publishing {
     /// Returns the exchange.
     pub(crate) fn exchange(&self) -> &ShortStr {
         &self.ticket.envelope.exchange
-    }
-
-    /// Returns the routing key.
-    pub(crate) fn routing_key(&self) -> &ShortStr {
-        &self.ticket.envelope.routing_key
     }
 
     /// Ends it: `queues` queues or listeners have the message.
@@ -455,9 +570,8 @@ impl Publishing {
     /// Sends it once more, as a possible double if what had it may be gone.
     pub(crate) fn submit_again(mut self, session: &Session, is_repeated: bool) {
         self.is_repeated |= is_repeated;
-        if is_repeated && let Destination::Lists(lists) | Destination::Queues(lists) = &mut self.destination {
-            // What had it may have lost it.
-            lists.append(&mut self.reached);
+        if is_repeated {
+            self.start_over(session);
         }
         let Some((replies, bytes)) = self.to_bytes(session) else {
             return self.fail(session, true, &closed());
@@ -472,9 +586,32 @@ impl Publishing {
         }
     }
 
+    /// What had it may have lost it.
+    fn start_over(&mut self, session: &Session) {
+        self.heard = 0;
+        let mut behind = self.detour.as_mut().map(|detour| std::mem::take(&mut detour.behind)).unwrap_or_default();
+        match &mut self.destination {
+            Destination::Lists(lists) | Destination::Queues(lists) => lists.append(&mut self.reached),
+            Destination::Held(..) => {}
+            Destination::Broadcast(_) if !self.reached.is_empty() => {
+                let reached = Destination::Lists(std::mem::take(&mut self.reached));
+                self.destination = reached.by_policy(session, &self.ticket.envelope);
+            }
+            Destination::Broadcast(last) => {
+                if !behind.is_empty() {
+                    *last = behind.remove(0);
+                }
+            }
+        }
+        if let Some(detour) = &mut self.detour {
+            behind.append(&mut detour.ahead);
+            detour.ahead = behind;
+        }
+    }
+
     /// Ends it without an answer.
     pub(crate) fn fail(self, session: &Session, written: bool, error: &Error) {
-        let may_be_there = written || self.is_repeated || !self.reached.is_empty();
+        let may_be_there = written || self.is_repeated || self.is_somewhere();
         let outcome = if may_be_there { Outcome::Unknown } else { Outcome::NotSent };
         let error = match (error.kind(), outcome) {
             (ErrorKind::Timeout, Outcome::NotSent) => {

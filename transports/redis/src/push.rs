@@ -9,12 +9,11 @@ use kombu_core::{Envelope, Error, ErrorKind, Outcome, Result, ShortStr};
 use kombu_virtual::delay;
 use redis::Value;
 
-use crate::binding::{Table, Undeclared};
-use crate::connection::{command, refusal, unexpected};
+use crate::binding::{Walked, walk};
+use crate::connection::refusal;
 use crate::envelope::{Prepared, list_priority};
 use crate::scripts::{Place, Push, Told};
 use crate::session::Session;
-use crate::topology::routing_kind;
 
 /// Where a letter goes.
 pub(crate) enum Target {
@@ -100,30 +99,29 @@ impl Session {
         if let Some(delay) = self.delay_of(envelope) {
             return Ok(Target::Held(delay));
         }
-        let mut kind = self.topology.exchange_kind(&envelope.exchange);
-        if kind.is_none()
-            && let Some(definition) = self.exchange_definition(&envelope.exchange).await?
-        {
-            if definition.kind.as_str() == delay::KIND
+        let mut tables = Vec::new();
+        let mut exchange = envelope.exchange.clone();
+        loop {
+            let table = self.read_table(&exchange).await?;
+            if tables.is_empty()
+                && table.is_delayed()
                 && let Some(delay) = delay::asked(&envelope.headers)
             {
                 return Ok(Target::Held(delay));
             }
-            kind = Some(routing_kind(&definition.kind, &definition.arguments));
+            tables.push((exchange, table));
+            match walk(envelope, &tables, |exchange| self.topology.exchange_kind(exchange)) {
+                Ok(Walked::Missing(next)) => exchange = next,
+                // Who listens to a fanout exchange behind others is not told.
+                Ok(Walked::Done(found))
+                    if found.queues.is_empty() && found.exchanges == [envelope.exchange.clone()] =>
+                {
+                    return Ok(Target::Listeners);
+                }
+                Ok(Walked::Done(found)) => return Ok(Target::Queues(found.queues)),
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Target::Queues(Vec::new())),
+                Err(error) => return Err(error),
+            }
         }
-        if kind == Some(kombu_core::ExchangeKind::Fanout) {
-            return Ok(Target::Listeners);
-        }
-        let key = self.keys.binding(&envelope.exchange);
-        let members = self.call(1, |out| command::command(out, &["SMEMBERS", &key])).await?;
-        let (Value::Array(members) | Value::Set(members)) = members else {
-            return Err(unexpected("SMEMBERS", &members));
-        };
-        let texts = members.into_iter().filter_map(|member| match member {
-            Value::BulkString(text) => Some(text),
-            _ => None,
-        });
-        let table = Table::parse(texts, self.keys.sep());
-        table.queues(kind.as_ref().ok_or(Undeclared), &envelope.routing_key).map(Target::Queues)
     }
 }

@@ -102,6 +102,11 @@ impl RouteCache {
         Some((kept.number, queues))
     }
 
+    /// Says whether the routes of an exchange are known and hold.
+    pub(crate) fn vouches_for(&self, exchange: &str) -> Option<RouteNumber> {
+        self.kept.get(exchange).filter(|kept| kept.changes.are_known()).map(|kept| kept.number)
+    }
+
     /// Says whether what was read as `number` still holds, as far as the server has told.
     pub(crate) fn is_kept(&self, exchange: &str, number: RouteNumber) -> bool {
         self.kept.get(exchange).is_some_and(|kept| kept.number == number)

@@ -8,10 +8,9 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
-use kombu_core::{Error, ErrorKind, Outcome, ShortStr};
+use kombu_core::{Error, ErrorKind, ShortStr};
 use redis::Value;
 
-use crate::binding::Undeclared;
 use crate::connection::closed;
 use crate::publish::Publishing;
 use crate::request::Request;
@@ -39,22 +38,22 @@ impl Session {
     /// Returns a publish that the server has executed if the routes it was sent by were kept until then; sees to it otherwise.
     pub(crate) fn check_route(&self, publishing: Publishing) -> Option<Publishing> {
         let Some(number) = publishing.route() else { return Some(publishing) };
-        let exchange = publishing.exchange();
+        let exchange = publishing.exchange().clone();
         let cache = self.lock(&self.route_cache);
-        if cache.is_kept(exchange, number) {
+        if cache.is_kept(&exchange, number) {
             return Some(publishing);
         }
-        let newer = cache.table(exchange);
+        let newer = cache.table(&exchange);
         drop(cache);
         match newer {
             // It was read before the publish, and has not changed since.
             Some((number, table)) => {
-                let found = Found { table: Ok(table), number: Some(number) };
+                let found = Found { exchange, table: Ok(table), number: Some(number) };
                 self.finish_check(publishing, &found);
             }
             None => {
                 let mut checks = self.lock(&self.route_checks);
-                checks.0.entry(exchange.clone()).or_default().push(publishing);
+                checks.0.entry(exchange).or_default().push(publishing);
                 drop(checks);
                 self.touch();
             }
@@ -118,14 +117,9 @@ impl Session {
     }
 
     fn finish_check(&self, publishing: Publishing, found: &Found) {
-        let kind = self.topology.exchange_kind(publishing.exchange());
-        let queues = match &found.table {
-            Ok(table) => table.queues(kind.as_ref().ok_or(Undeclared), publishing.routing_key()),
-            Err(error) => Err(error.duplicate()),
-        };
-        match queues {
-            Ok(queues) => publishing.reach(self, &queues, found.number),
-            Err(error) => publishing.end(self, Err(error.with_outcome(Outcome::Unknown))),
+        if let Some((exchange, publishing)) = publishing.reroute(self, found) {
+            self.lock(&self.route_checks).0.entry(exchange).or_default().push(publishing);
+            self.touch();
         }
     }
 }

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use kombu_core::{Error, ExchangeKind, Result, ShortStr};
 use redis::Value;
 
-use crate::binding::{self, Table};
+use crate::binding::{self, Record, Table};
 use crate::channel_core::ChannelCore;
 use crate::connection::{closed, command, refusal, unexpected};
+use crate::definition::pairs;
 use crate::request::Request;
 use crate::route_cache::RouteNumber;
 use crate::session::Session;
@@ -37,6 +38,7 @@ pub(crate) struct Reading {
 
 /// What was read.
 pub(crate) struct Found {
+    pub(crate) exchange: ShortStr,
     pub(crate) table: Result<Arc<Table>>,
     /// What it is kept as.
     pub(crate) number: Option<RouteNumber>,
@@ -49,9 +51,14 @@ impl Reading {
         Reading { exchange: exchange.clone(), is_tracked, changes: session.topology.changes(exchange) }
     }
 
+    /// Prepares a read that is not kept.
+    fn once(session: &Session, exchange: &ShortStr) -> Self {
+        Reading { exchange: exchange.clone(), is_tracked: false, changes: session.topology.changes(exchange) }
+    }
+
     /// Returns how many replies it has.
     pub(crate) fn replies(&self) -> u32 {
-        if self.is_tracked { 2 } else { 1 }
+        if self.is_tracked { 5 } else { 4 }
     }
 
     /// Writes it.
@@ -59,7 +66,10 @@ impl Reading {
         if self.is_tracked {
             command::command(out, &["CLIENT", "CACHING", "YES"]);
         }
+        command::command(out, &["MULTI"]);
         command::command(out, &["SMEMBERS", &session.keys.binding(&self.exchange)]);
+        command::command(out, &["HGETALL", &session.keys.exchange_definition(&self.exchange)]);
+        command::command(out, &["EXEC"]);
     }
 
     /// Uses the answer; `None` when the server does not let itself be asked to tell: without that it is to be read again.
@@ -69,29 +79,43 @@ impl Reading {
             session.lock(&session.route_cache).set_tracking(false);
             return None;
         }
-        let table = match value {
-            Value::Array(members) | Value::Set(members) if members.is_empty() => session.assert_bindings(&exchange),
-            Value::Array(members) | Value::Set(members) => {
+        let failed = |error| Some(Found { exchange: exchange.clone(), table: Err(error), number: None });
+        let (members, record) = match value {
+            Value::Array(answers) => match &answers[..] {
+                [Value::ServerError(error), _] | [_, Value::ServerError(error)] => return failed(refusal(error)),
+                [Value::Array(members) | Value::Set(members), record] => (members, record),
+                _ => return failed(unexpected("EXEC", value)),
+            },
+            Value::ServerError(error) => return failed(refusal(error)),
+            other => return failed(unexpected("EXEC", other)),
+        };
+        let table = match members.is_empty() {
+            true => session.assert_bindings(&exchange),
+            false => {
                 let texts = members.iter().filter_map(|member| match member {
                     Value::BulkString(text) => Some(text),
                     _ => None,
                 });
                 Table::parse(texts, session.keys.sep())
             }
-            Value::ServerError(error) => return Some(Found { table: Err(refusal(error)), number: None }),
-            other => return Some(Found { table: Err(unexpected("SMEMBERS", other)), number: None }),
         };
+        let mut fields = pairs(record);
+        if fields.is_empty() {
+            fields = session.assert_record(&exchange);
+        }
+        let table = table.with_record(Record::parse(&fields));
         if let Some(member) = table.malformed().first()
             && session.warnings.allows("malformed binding", session.handle.now())
         {
             tracing::warn!(%exchange, member, "a binding cannot be read and routes nothing");
         }
         let table = Arc::new(table);
-        let keys = vec![session.keys.binding(&exchange).into()];
-        let kept = is_tracked && !table.is_empty();
+        let keys = vec![session.keys.binding(&exchange).into(), session.keys.exchange_definition(&exchange).into()];
+        // What leads on to other exchanges is read with theirs, for each message.
+        let kept = is_tracked && !table.is_empty() && !table.is_special();
         let number =
             kept.then(|| session.lock(&session.route_cache).keep(&exchange, keys, Arc::clone(&table), changes));
-        Some(Found { table: Ok(table), number: number.flatten() })
+        Some(Found { exchange, table: Ok(table), number: number.flatten() })
     }
 }
 
@@ -125,6 +149,18 @@ impl Session {
         id
     }
 
+    /// Returns what the server knows now of where an exchange leads.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connection.
+    pub(crate) async fn read_table(&self, exchange: &ShortStr) -> Result<Arc<Table>> {
+        let reading = Reading::once(self, exchange);
+        let answer = self.call(reading.replies(), |out| reading.write(self, out)).await?;
+        let found = reading.handle_answer(self, &answer);
+        found.map_or_else(|| Err(closed()), |found| found.table)
+    }
+
     fn submit_reading(&self, reading: Reading, id: u64) -> Option<u64> {
         let replies = reading.replies();
         let request = Request::Routes { reading: Box::new(reading), id };
@@ -152,7 +188,7 @@ impl Session {
 
     /// Fails what waited for a read that has no answer.
     pub(crate) fn handle_lost_routes(&self, id: u64, error: &Error) {
-        let found = Found { table: Err(error.duplicate()), number: None };
+        let found = Found { exchange: ShortStr::default(), table: Err(error.duplicate()), number: None };
         self.finish_routes(&ShortStr::default(), id, &Arc::new(found));
     }
 
@@ -201,6 +237,7 @@ impl Session {
     pub(crate) fn assert_all_bindings(&self) {
         for exchange in self.topology.bound_exchanges() {
             self.assert_bindings(&exchange);
+            self.assert_record(&exchange);
         }
     }
 }

@@ -9,6 +9,7 @@
 
 mod ack;
 mod bind_expiring;
+mod binding;
 mod broadcast;
 mod claim;
 mod dead_letter;
@@ -32,6 +33,7 @@ use redis::{Cmd, Value};
 
 pub(crate) use self::ack::Ack;
 pub(crate) use self::bind_expiring::BindExpiring;
+pub(crate) use self::binding::{Bind, DeleteExchange, Led, Unbind};
 pub(crate) use self::broadcast::{Broadcast, hash_of, is_stored_for};
 pub(crate) use self::claim::{Claim, ClaimInbox, ClaimList, ClaimQueue, Claimed};
 pub(crate) use self::dead_letter::DeadLetter;
@@ -111,7 +113,7 @@ macro_rules! source {
     };
 }
 
-static SCRIPTS: LazyLock<[Script; 22]> = LazyLock::new(|| {
+static SCRIPTS: LazyLock<[Script; 25]> = LazyLock::new(|| {
     [
         Script::new("claim", source!("claim.lua")),
         Script::new("record", source!("record.lua")),
@@ -123,7 +125,10 @@ static SCRIPTS: LazyLock<[Script; 22]> = LazyLock::new(|| {
         Script::new("join", source!("join.lua")),
         Script::new("part", source!("part.lua")),
         Script::new("room", source!("room.lua")),
-        Script::new("delete_queue", source!("delete_queue.lua")),
+        Script::new("delete_queue", source!("topology.lua", "delete_queue.lua")),
+        Script::new("delete_exchange", source!("topology.lua", "delete_exchange.lua")),
+        Script::new("bind", source!("topology.lua", "bind.lua")),
+        Script::new("unbind", source!("topology.lua", "unbind.lua")),
         Script::new("sweep_bindings", source!("sweep_bindings.lua")),
         Script::new("broadcast", source!("broadcast.lua")),
         Script::new("unlock", source!("unlock.lua")),

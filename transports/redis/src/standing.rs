@@ -14,6 +14,7 @@ use redis::Value;
 
 use crate::connection::command;
 use crate::consumer::Consumer;
+use crate::definition::pairs;
 use crate::request::Request;
 use crate::scripts::{Join, Joined, Part, Room};
 use crate::session::Session;
@@ -359,19 +360,6 @@ impl<'a> Entry<'a> {
         let mut words = text.splitn(3, ' ');
         let (since, priority, letters) = (words.next()?, words.next()?.parse().ok()?, words.next()?);
         Some(Entry { consumer, since, priority, is_full: letters.contains('f') })
-    }
-}
-
-/// Returns names and values of a hash.
-fn pairs(answer: &Value) -> Vec<(String, String)> {
-    let text = |value: &Value| match value {
-        Value::BulkString(text) => String::from_utf8_lossy(text).into_owned(),
-        _ => String::new(),
-    };
-    match answer {
-        Value::Map(pairs) => pairs.iter().map(|(name, value)| (text(name), text(value))).collect(),
-        Value::Array(items) => items.chunks_exact(2).map(|pair| (text(&pair[0]), text(&pair[1]))).collect(),
-        _ => Vec::new(),
     }
 }
 

@@ -23,6 +23,8 @@ pub(crate) struct Topology(Mutex<Declared>);
 struct Declared {
     exchanges: HashMap<ShortStr, ExchangeDeclare>,
     queues: HashMap<ShortStr, QueueFacts>,
+    /// The bindings that Kombu's tables do not hold.
+    ours: Vec<OurBinding>,
     changes: HashMap<ShortStr, Arc<AtomicU64>>,
 }
 
@@ -37,6 +39,19 @@ impl Changes {
     pub(crate) fn are_known(&self) -> bool {
         self.all.load(Ordering::Acquire) == self.known
     }
+}
+
+/// A binding that Kombu's tables do not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OurBinding {
+    /// The exchange that sends.
+    pub(crate) source: ShortStr,
+    /// What is kept of it.
+    pub(crate) field: String,
+    /// Whether it leads to an exchange.
+    pub(crate) to_exchange: bool,
+    /// The queue or exchange that receives.
+    pub(crate) destination: ShortStr,
 }
 
 /// What is known of a queue.
@@ -109,6 +124,9 @@ impl Topology {
     pub(crate) fn forget_exchange(&self, exchange: &str) {
         let mut declared = self.lock();
         declared.exchanges.remove(exchange);
+        declared.ours.retain(|binding| {
+            binding.source != *exchange && !(binding.to_exchange && binding.destination == *exchange)
+        });
         declared.note_change(exchange);
         for facts in declared.queues.values_mut() {
             facts.bindings.retain(|(bound, _)| bound != exchange);
@@ -137,7 +155,43 @@ impl Topology {
 
     /// Forgets a queue and returns what was known of it.
     pub(crate) fn forget_queue(&self, queue: &str) -> QueueFacts {
-        self.lock().queues.remove(queue).unwrap_or_default()
+        let mut declared = self.lock();
+        declared.ours.retain(|binding| binding.to_exchange || binding.destination != *queue);
+        declared.queues.remove(queue).unwrap_or_default()
+    }
+
+    /// Returns what this process declared an exchange with.
+    pub(crate) fn exchange_definition(&self, exchange: &str) -> Option<ExchangeDefinition> {
+        self.lock().exchanges.get(exchange).cloned().map(ExchangeDefinition::from)
+    }
+
+    /// Says whether other exchanges lead to one, or it to others, as far as this process knows.
+    pub(crate) fn is_linked(&self, exchange: &str) -> bool {
+        let declared = self.lock();
+        let alternate = |known: &ExchangeDeclare| {
+            known.arguments.get("alternate-exchange").and_then(Value::as_str) == Some(exchange)
+        };
+        let is_end = |binding: &OurBinding| binding.to_exchange && binding.destination == *exchange;
+        declared.ours.iter().any(|binding| binding.source == *exchange || is_end(binding))
+            || declared.exchanges.values().any(alternate)
+    }
+
+    /// Notes a binding that Kombu's tables do not hold.
+    pub(crate) fn bind_ours(&self, binding: OurBinding) {
+        let mut declared = self.lock();
+        if !declared.ours.contains(&binding) {
+            declared.ours.push(binding);
+        }
+    }
+
+    /// Forgets one.
+    pub(crate) fn unbind_ours(&self, binding: &OurBinding) {
+        self.lock().ours.retain(|other| other != binding);
+    }
+
+    /// Returns those of an exchange.
+    pub(crate) fn ours_of(&self, exchange: &str) -> Vec<OurBinding> {
+        self.lock().ours.iter().filter(|binding| binding.source == *exchange).cloned().collect()
     }
 
     /// Notes a binding.
@@ -177,11 +231,13 @@ impl Topology {
         Changes { all, known }
     }
 
-    /// Returns the exchanges that queues are bound to.
+    /// Returns the exchanges that were declared, and those that something is bound to.
     pub(crate) fn bound_exchanges(&self) -> Vec<ShortStr> {
         let declared = self.lock();
         let bindings = declared.queues.values().flat_map(|facts| &facts.bindings);
-        let mut exchanges: Vec<ShortStr> = bindings.map(|(exchange, _)| exchange.clone()).collect();
+        let ours = declared.ours.iter().map(|binding| &binding.source);
+        let mut exchanges: Vec<ShortStr> =
+            bindings.map(|(exchange, _)| exchange).chain(ours).chain(declared.exchanges.keys()).cloned().collect();
         exchanges.sort_unstable();
         exchanges.dedup();
         exchanges

@@ -208,6 +208,10 @@ fn check_version(greeting: &Greeting) -> Result<()> {
 fn capabilities(options: &RedisOptions) -> Capabilities {
     let mut capabilities = Capabilities::default();
     capabilities.exchange_topic = Support::Emulated;
+    // What Kombu's keys cannot hold is kept in ours: Python's publishers do not know it.
+    capabilities.exchange_headers = Support::Emulated;
+    capabilities.exchange_to_exchange = Support::Emulated;
+    capabilities.alternate_exchange = Support::Emulated;
     capabilities.exchange_fanout = Support::Native;
     if options.fanout_stored {
         capabilities.fanout_stored = Support::Emulated;

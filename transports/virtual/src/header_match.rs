@@ -3,8 +3,8 @@
 use kombu_core::{Error, ErrorKind, FieldTable, Headers, Result, Scope, ShortStr, Value};
 
 /// What a binding to a headers exchange asks of a message.
-#[derive(Debug)]
-pub(crate) struct HeaderMatch {
+#[derive(Clone, Debug)]
+pub struct HeaderMatch {
     all: bool,
     wanted: Vec<(ShortStr, Value)>,
 }
@@ -12,7 +12,11 @@ pub(crate) struct HeaderMatch {
 impl HeaderMatch {
     /// Reads the arguments of a binding: `x-match` says how many of the others must match. Arguments that start `x-` are not
     /// compared, unless `x-match` ends `-with-x`.
-    pub(crate) fn of(arguments: &FieldTable) -> Result<Self> {
+    ///
+    /// # Errors
+    ///
+    /// `PreconditionFailed` for an `x-match` that means nothing.
+    pub fn of(arguments: &FieldTable) -> Result<Self> {
         let wrong = |message| Err(Error::new(ErrorKind::PreconditionFailed, message).in_scope(Scope::Channel));
         let (all, with_x) = match arguments.get("x-match") {
             None => (true, false),
@@ -31,7 +35,7 @@ impl HeaderMatch {
     }
 
     /// Says whether a message with these headers is routed.
-    pub(crate) fn matches(&self, headers: &Headers) -> bool {
+    pub fn matches(&self, headers: &Headers) -> bool {
         let mut found = self.wanted.iter().map(|(name, wanted)| match (headers.get(name), wanted) {
             (None, _) => false,
             // A binding without a value asks for the header, whatever it says.

@@ -17,7 +17,7 @@
 //! program that is tested here runs there. An argument that starts `x-` and that nobody here understands is refused with
 //! `Unsupported`, though RabbitMQ ignores it: a mistyped one would break a promise without a word.
 //!
-//! [`topic`] holds the matching of topic keys alone, for transports that route by themselves; [`policy`], [`death`] and [`delay`] hold
+//! [`topic`] holds the matching of topic keys alone, and [`HeaderMatch`] that of headers, for transports that route by themselves; [`policy`], [`death`] and [`delay`] hold
 //! what arguments of queues mean, what dead letters carry and how long messages are held back, for those that keep queues by themselves.
 #![forbid(unsafe_code)]
 
@@ -59,6 +59,7 @@ pub use arguments::consumer_priority;
 pub use broker::VirtualBroker;
 pub use capabilities::{emulated, native};
 pub use definition::{BindingDefinition, ExchangeDefinition, QueueDefinition};
+pub use header_match::HeaderMatch;
 pub use message::QueueMessage;
 pub use options::BrokerOptions;
 pub use store::QueueStore;

@@ -1,9 +1,10 @@
 //! Looking up routes.
 
-use kombu_core::{Error, ErrorKind, ExchangeKind, Result, ShortStr};
-use kombu_virtual::topic;
+use kombu_core::{Envelope, Error, ErrorKind, ExchangeKind, Result, ShortStr};
+use kombu_virtual::{delay, topic};
 
-use super::Member;
+use super::{Member, Reached, Record};
+use crate::topology::routing_kind;
 
 /// The bindings of one exchange, parsed.
 #[derive(Clone, Debug, Default)]
@@ -11,6 +12,8 @@ pub(crate) struct Table {
     /// Sorted by key, then queue.
     routes: Vec<Route>,
     malformed: Vec<String>,
+    /// What Kombu's table cannot hold.
+    record: Record,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,9 +55,58 @@ impl Table {
         &self.malformed
     }
 
-    /// Says whether nothing is bound.
+    /// Adds what Kombu's table cannot hold.
+    pub(crate) fn with_record(mut self, record: Record) -> Self {
+        self.malformed.extend_from_slice(record.malformed());
+        self.record = record;
+        self
+    }
+
+    /// Says whether nothing is known of the exchange.
     pub(crate) fn is_empty(&self) -> bool {
-        self.routes.is_empty()
+        self.routes.is_empty() && self.record.is_empty()
+    }
+
+    /// Says whether a message may go elsewhere than its members and the exchange's kind say.
+    pub(crate) fn is_special(&self) -> bool {
+        self.record.is_special()
+    }
+
+    /// Says whether the exchange takes messages from other exchanges only.
+    pub(crate) fn is_internal(&self) -> bool {
+        self.record.definition.as_ref().is_some_and(|definition| definition.internal)
+    }
+
+    /// Returns how the exchange routes, if that is kept.
+    pub(crate) fn kind(&self) -> Option<ExchangeKind> {
+        self.record.definition.as_ref().map(|definition| routing_kind(&definition.kind, &definition.arguments))
+    }
+
+    /// Says whether the exchange holds back messages that ask for it.
+    pub(crate) fn is_delayed(&self) -> bool {
+        self.record.definition.as_ref().is_some_and(|definition| definition.kind.as_str() == delay::KIND)
+    }
+
+    /// Returns where messages go that match no binding.
+    pub(crate) fn alternate(&self) -> Option<&str> {
+        self.record.alternate()
+    }
+
+    /// Returns where the exchange sends a message: first the queues of its members, in order of name.
+    ///
+    /// # Errors
+    ///
+    /// As for [`queues`](Table::queues).
+    pub(crate) fn reach(&self, kind: Result<&ExchangeKind, Undeclared>, envelope: &Envelope) -> Result<Reached> {
+        let queues = match kind {
+            // By its own bindings alone: a member has no arguments.
+            Ok(ExchangeKind::Headers) => Vec::new(),
+            kind => self.queues(kind, &envelope.routing_key)?,
+        };
+        let mut reached = Reached { queues, exchanges: Vec::new() };
+        let kind = kind.unwrap_or(&ExchangeKind::Direct);
+        self.record.reach(kind, &envelope.routing_key, &envelope.headers, &mut reached);
+        Ok(reached)
     }
 
     /// Returns every bound queue once, in order of name.

@@ -37,10 +37,10 @@ impl DeleteQueue<'_> {
     pub(crate) fn command(&self) -> Cmd {
         let DeleteQueue { keys, queue, if_unused, if_empty, id } = *self;
         let lists: Vec<String> = keys.lists(queue).collect();
-        let mut command = script("delete_queue").evalsha(4 + lists.len());
+        let mut command = script("delete_queue").evalsha(5 + lists.len());
         command.arg(keys.consumers_of(queue)).arg(keys.mark(queue)).arg(keys.consumers());
-        command.arg(keys.queue_definition(queue)).arg(lists);
-        command.arg(if if_unused { "u" } else { "" }).arg(if if_empty { "e" } else { "" }).arg(id);
+        command.arg(keys.bound_queue(queue)).arg(keys.queue_definition(queue)).arg(lists);
+        command.arg(keys.prefix()).arg(if if_unused { "u" } else { "" }).arg(if if_empty { "e" } else { "" }).arg(id);
         command
     }
 

@@ -12,6 +12,7 @@ mod credentials;
 mod dead_letters;
 mod doors;
 mod errors_are_clean;
+mod exchanges;
 mod failover;
 mod fairness;
 mod fanout;
