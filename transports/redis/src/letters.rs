@@ -19,7 +19,7 @@ use kombu_virtual::death::{self, Reason};
 use crate::connection::command;
 use crate::envelope::{self, Limits, Prepared, list_priority};
 use crate::malformed;
-use crate::push::Target;
+use crate::push::{Target, ttl_of};
 use crate::scripts::{Broadcast, Place, Push, Told};
 use crate::session::Session;
 
@@ -87,9 +87,18 @@ impl Session {
         };
         let envelope = &letter.envelope;
         let queues = match self.target(envelope).await? {
-            Target::Listeners => return self.broadcast_letter(id, envelope).await,
             Target::Held(delay) => return self.hold_letter(id, envelope, delay).await,
-            Target::Queues(queues) => queues,
+            Target::Queues(queues, listeners) => {
+                // The last of all takes the letter away; who listens may hear it again if this process dies before that.
+                for (index, exchange) in listeners.iter().enumerate() {
+                    let is_last = queues.is_empty() && index + 1 == listeners.len();
+                    self.broadcast_letter(is_last.then_some(id), exchange, envelope).await?;
+                    if is_last {
+                        return Ok(());
+                    }
+                }
+                queues
+            }
         };
         let goes_round = |queue: &ShortStr| match letter.reason {
             None | Some(Reason::Rejected) => false,
@@ -102,7 +111,7 @@ impl Session {
         }
         let prepared = Prepared::new(envelope, self.options.body_encoding)?;
         let push = Push { keys: &self.keys, letter: id, priority: list_priority(envelope) };
-        let ttl = envelope.properties.expiration().map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
+        let ttl = ttl_of(envelope);
         let copies = queues.iter().map(|queue| {
             let place = Place::Queue { queue, ttl, expires: self.topology.expires(queue) };
             (place, prepared.copy())
@@ -154,25 +163,29 @@ impl Session {
     }
 
     /// A dead letter goes to whoever listens to a fanout exchange.
-    async fn broadcast_letter(&self, id: &str, envelope: &Envelope) -> Result<()> {
+    async fn broadcast_letter(&self, id: Option<&str>, exchange: &str, envelope: &Envelope) -> Result<()> {
         let prepared = Prepared::new(envelope, self.options.body_encoding)?;
-        let (exchange, routing_key) = (&envelope.exchange, &envelope.routing_key);
+        let routing_key = &envelope.routing_key;
         let letters = self.keys.letters();
         let broadcast = Broadcast {
             keys: &self.keys,
             exchange,
             routing_key,
             priority: list_priority(envelope),
-            letter: Some((&letters, id)),
+            letter: id.map(|id| (&*letters, id)),
+            ttl: None,
         };
         let mut bytes = Vec::new();
         broadcast.write(&mut bytes, |out| {
             let copy = prepared.copy();
             command::word(out, &copy);
         });
-        let due = self.keys.due();
-        command::command(&mut bytes, &["ZREM", &due, &format!("l{id}")]);
-        self.call_script(2, |out| out.extend_from_slice(&bytes)).await.map(drop)
+        let mut replies = 1;
+        if let Some(id) = id {
+            command::command(&mut bytes, &["ZREM", &self.keys.due(), &format!("l{id}")]);
+            replies = 2;
+        }
+        self.call_script(replies, |out| out.extend_from_slice(&bytes)).await.map(drop)
     }
 
     /// A dead letter is held back once more.

@@ -15,6 +15,7 @@ use crate::binding::{Reached, Table, Undeclared, Walked, walk};
 use crate::channel_core::ChannelCore;
 use crate::connection::{Fate, closed, command, refusal, unexpected};
 use crate::envelope::{Prepared, list_priority};
+use crate::push::ttl_of;
 use crate::request::Request;
 use crate::route_cache::RouteNumber;
 use crate::routes::Found;
@@ -355,7 +356,8 @@ impl Destination {
             Destination::Broadcast(exchange) => {
                 let routing_key = &envelope.routing_key;
                 let priority = list_priority(envelope);
-                Broadcast { keys: &session.keys, exchange, routing_key, priority, letter: None }.write(out, copy);
+                Broadcast { keys: &session.keys, exchange, routing_key, priority, letter: None, ttl: ttl_of(envelope) }
+                    .write(out, copy);
             }
             Destination::Queues(queues) => {
                 let queues = queues.iter().map(|(_, queue, expires)| (queue, *expires));
@@ -428,8 +430,11 @@ impl Publishing {
                 }
             }
             (Destination::Broadcast(_), Value::Array(counts)) => match counts.as_slice() {
-                [Value::Int(receivers), Value::Int(stored)] => {
+                [Value::Int(receivers), Value::Int(stored), Value::Int(due)] => {
                     is_stored = *stored > 0;
+                    if *due > 0 {
+                        session.expect(session.server_time());
+                    }
                     // Who listens and has a queue that is stored counts once.
                     Ok(usize::try_from((*receivers).max(*stored)).unwrap_or(0))
                 }

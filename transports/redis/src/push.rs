@@ -17,10 +17,8 @@ use crate::session::Session;
 
 /// Where a letter goes.
 pub(crate) enum Target {
-    /// Into these queues.
-    Queues(Vec<ShortStr>),
-    /// To whoever listens.
-    Listeners,
+    /// Into these queues, and to whoever listens to these fanout exchanges.
+    Queues(Vec<ShortStr>, Vec<ShortStr>),
     /// It is held back for so long.
     Held(Duration),
 }
@@ -39,7 +37,7 @@ impl Session {
         queues: impl Iterator<Item = (&'q ShortStr, Option<u64>)>,
         out: &mut Vec<u8>,
     ) {
-        let ttl = envelope.properties.expiration().map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
+        let ttl = ttl_of(envelope);
         let push = Push { keys: &self.keys, letter: "", priority: list_priority(envelope) };
         let copies = queues.map(|(queue, expires)| (Place::Queue { queue, ttl, expires }, prepared.copy()));
         push.command(copies).write_packed_command(out);
@@ -94,7 +92,7 @@ impl Session {
     /// Finds where a letter goes, by what the server knows now.
     pub(crate) async fn target(&self, envelope: &Envelope) -> Result<Target> {
         if envelope.exchange.is_empty() {
-            return Ok(Target::Queues(vec![envelope.routing_key.clone()]));
+            return Ok(Target::Queues(vec![envelope.routing_key.clone()], Vec::new()));
         }
         if let Some(delay) = self.delay_of(envelope) {
             return Ok(Target::Held(delay));
@@ -112,16 +110,15 @@ impl Session {
             tables.push((exchange, table));
             match walk(envelope, &tables, |exchange| self.topology.exchange_kind(exchange)) {
                 Ok(Walked::Missing(next)) => exchange = next,
-                // Who listens to a fanout exchange behind others is not told.
-                Ok(Walked::Done(found))
-                    if found.queues.is_empty() && found.exchanges == [envelope.exchange.clone()] =>
-                {
-                    return Ok(Target::Listeners);
-                }
-                Ok(Walked::Done(found)) => return Ok(Target::Queues(found.queues)),
-                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Target::Queues(Vec::new())),
+                Ok(Walked::Done(found)) => return Ok(Target::Queues(found.queues, found.exchanges)),
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Target::Queues(Vec::new(), Vec::new())),
                 Err(error) => return Err(error),
             }
         }
     }
+}
+
+/// Returns how long a message may wait, in milliseconds, by its own property.
+pub(crate) fn ttl_of(envelope: &Envelope) -> Option<u64> {
+    envelope.properties.expiration().map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX))
 }

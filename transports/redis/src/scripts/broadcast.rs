@@ -17,13 +17,16 @@ pub(crate) struct Broadcast<'a> {
     pub(crate) priority: u8,
     /// The letter that is sent on, and the hash it waits in: when it is gone already, nothing is done.
     pub(crate) letter: Option<(&'a str, &'a str)>,
+    /// How long the copies in stored queues may wait, in milliseconds.
+    pub(crate) ttl: Option<u64>,
 }
 
 impl Broadcast<'_> {
     /// Appends the command; `message` appends its last word, the message.
     pub(crate) fn write(&self, out: &mut Vec<u8>, message: impl FnOnce(&mut Vec<u8>)) {
-        let Broadcast { keys, exchange, routing_key, priority, letter } = self;
-        command::head(out, if letter.is_some() { 12 } else { 10 });
+        let Broadcast { keys, exchange, routing_key, priority, letter, ttl } = self;
+        let is_more = letter.is_some() || ttl.is_some();
+        command::head(out, 10 + usize::from(letter.is_some()) + if is_more { 2 } else { 0 });
         command::word(out, "EVALSHA");
         command::word(out, script("broadcast").hash());
         command::word(out, if letter.is_some() { "2" } else { "1" });
@@ -37,8 +40,9 @@ impl Broadcast<'_> {
         command::word(out, keys.prefix());
         command::word(out, keys.list_suffix(*priority));
         message(out);
-        if let Some((_, id)) = letter {
-            command::word(out, id);
+        if is_more {
+            command::word(out, letter.map_or("", |(_, id)| id));
+            command::word(out, ttl.map(|ttl| ttl.to_string()).unwrap_or_default());
         }
     }
 }

@@ -161,6 +161,16 @@ local function shrink(queue)
   if most_size then note_size(queue, count, size) end
 end
 
+-- Gives messages their time that somebody put there who knows nothing of this: it begins now.
+local function stamp(key, ttl)
+  local texts = redis.call('LRANGE', key, -AT_ONCE, -1)
+  for index, text in ipairs(texts) do
+    if byte(text) == 123 and not expiry_of(text) then
+      redis.pcall('LSET', key, index - #texts - 1, with_expiry(text, now + ttl))
+    end
+  end
+end
+
 -- Takes what has expired from the heads of a queue's lists, and notes when to look again.
 local function look_at(queue)
   local ttl = policy_of(queue)['x-message-ttl']
@@ -173,9 +183,8 @@ local function look_at(queue)
       if type(text) ~= 'string' then break end
       local at = expiry_of(text)
       if not at and ttl and byte(text) == 123 then
-        -- Somebody put it there who knows nothing of this: its time begins now.
-        at = now + ttl
-        if redis.pcall('LSET', key, -1, with_expiry(text, at)).err then break end
+        stamp(key, ttl)
+        at = expiry_of(redis.call('LINDEX', key, -1))
       end
       if not at then break end
       if at > now or left == 0 then

@@ -26,6 +26,7 @@ mod lost_scripts;
 mod malformed;
 mod mandatory;
 mod max_hold;
+mod native_delay;
 mod pieces;
 mod prefetch_window;
 mod priorities;
