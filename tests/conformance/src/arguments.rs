@@ -13,6 +13,7 @@ pub(crate) struct Arguments {
     pub(crate) is_terse: bool,
     pub(crate) only_ignored: bool,
     pub(crate) explains: bool,
+    pub(crate) helps: bool,
     pub(crate) stress: usize,
     pub(crate) jobs: Option<usize>,
     pub(crate) seed: Option<u64>,
@@ -38,6 +39,7 @@ impl Arguments {
                 "--list" => read.lists = true,
                 "--ignored" => read.only_ignored = true,
                 "--explain" => read.explains = true,
+                "--help" | "-h" => read.helps = true,
                 "--format" => read.is_terse = value()? == "terse",
                 "--stress" => read.stress = number(&argument, &value()?)?.max(1),
                 "--jobs" | "--test-threads" => read.jobs = Some(number(&argument, &value()?)?.max(1)),
@@ -51,7 +53,9 @@ impl Arguments {
                 // What test runners say and means nothing here.
                 "--nocapture" | "--no-capture" | "--include-ignored" | "--show-output" | "-q" | "--quiet"
                 | "--test" => {}
-                other if other.starts_with('-') => return Err(format!("unknown argument `{other}`")),
+                other if other.starts_with('-') => {
+                    return Err(format!("unknown argument `{other}`; --help lists those there are"));
+                }
                 filter => read.filters.push(filter.to_owned()),
             }
         }
@@ -67,6 +71,27 @@ impl Arguments {
         (self.filters.is_empty() || self.filters.iter().any(matches)) && !self.skips.iter().any(matches)
     }
 }
+
+/// What `--help` says.
+pub(crate) const HELP: &str = "\
+Checks what a transport promises against what it does.
+
+usage: [FILTER]... [OPTION]...
+
+  FILTER           the checks with this in their group::name; several are joined
+  --exact          the checks of just this name
+  --skip FILTER    all but these
+  --list           names them only; with --ignored those that would be skipped
+  --explain        says what they promise, what they do, what RabbitMQ does, and where it is written
+  --seed N         the random cases of an earlier run; every report says its seed
+  --stress N       N runs of each, all at once
+  --jobs N         how many run at once
+  --report FORMAT  text (default), md, json or tap
+
+exit code: 0 every promise that is made is kept; 1 one is not, or a known failure passes; 2 the suite could not run.
+KOMBU_CONFORMANCE=optional makes that 2 a loud 0. KOMBU_CONFORMANCE_WRITE=1 writes the suite's column of the table in the
+repository, against which a whole run is otherwise held.
+";
 
 fn number(name: &str, text: &str) -> Result<usize, String> {
     text.parse().map_err(|_| format!("{name} takes a number, not `{text}`"))
@@ -91,7 +116,7 @@ mod tests {
 
     #[test]
     fn mistakes_are_told() {
-        assert_eq!(parse("--sed 3").unwrap_err(), "unknown argument `--sed`");
+        assert!(parse("--sed 3").unwrap_err().starts_with("unknown argument `--sed`"));
         assert_eq!(parse("--stress").unwrap_err(), "--stress needs a value");
         assert!(parse("--report pdf").unwrap_err().contains("pdf"));
     }

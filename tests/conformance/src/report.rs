@@ -6,6 +6,7 @@ mod tap;
 mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::IsTerminal;
 use std::str::FromStr;
 
 use kombu_core::Support;
@@ -31,9 +32,9 @@ pub enum Format {
 }
 
 impl Format {
-    /// Shows that a check ended, where the format has room for it.
+    /// Shows that a check ended: to whoever waits at a terminal, and beside a report for programs.
     pub(crate) fn progress(self, line: &str) {
-        if self != Format::Text {
+        if self != Format::Text || std::io::stderr().is_terminal() {
             eprintln!("{line}");
         }
     }

@@ -11,7 +11,7 @@ use kombu_core::hub::Hub;
 use kombu_core::{Clock, FieldTable, Result, ShortStr, TransportEntry, Value, registry};
 use kombu_hub::MioHub;
 
-use crate::arguments::Arguments;
+use crate::arguments::{Arguments, HELP};
 use crate::broker::Broker;
 use crate::check::Check;
 use crate::checks;
@@ -195,6 +195,10 @@ impl Suite {
         if let Some(unknown) = self.unknown_known_failure() {
             eprintln!("error: known_failure names `{unknown}`, which is no check");
             return ExitCode::from(2);
+        }
+        if arguments.helps {
+            print!("{HELP}");
+            return ExitCode::SUCCESS;
         }
         if arguments.explains {
             selected.iter().for_each(|check| println!("{}", check.explain()));
