@@ -31,7 +31,11 @@ pub(crate) fn suite() -> kombu_core::Result<Suite> {
 /// redis with those options on that need every program to be ours.
 #[allow(dead_code, reason = "the target of another test program")]
 pub(crate) fn suite_with_options() -> kombu_core::Result<Suite> {
-    Ok(on("&fanout_stored=true&fanout_patterns=false&priority_order=high_first")?.named("redis+options"))
+    let suite = on("&fanout_stored=true&fanout_patterns=false&priority_order=high_first")?.named("redis+options");
+    Ok(suite.known_failure(
+        "exchange_chain_and_cycle",
+        "a queue that a fanout exchange and another lead to gets two copies of a message that passes both",
+    ))
 }
 
 fn on(options: &'static str) -> kombu_core::Result<Suite> {
