@@ -19,7 +19,7 @@ impl Session {
     ///
     /// `PreconditionFailed` when it was declared with something else.
     pub(crate) async fn define_queue(&self, queue: &str, definition: &QueueDefinition) -> Result<()> {
-        match definition.is_ours() || self.has_registry() {
+        match self.keeps_queue(definition) {
             true => self.define(self.keys.queue_definition(queue), queue, definition).await,
             false => Ok(()),
         }
@@ -31,7 +31,7 @@ impl Session {
     ///
     /// `PreconditionFailed` when it was declared with something else.
     pub(crate) async fn define_exchange(&self, exchange: &str, definition: &ExchangeDefinition) -> Result<()> {
-        match definition.is_ours() || self.has_registry() || self.topology.is_linked(exchange) {
+        match self.keeps_exchange(exchange, definition) {
             true => self.define(self.keys.exchange_definition(exchange), exchange, definition).await,
             false => Ok(()),
         }
@@ -47,6 +47,34 @@ impl Session {
             Some(known) => self.define(self.keys.exchange_definition(exchange), exchange, &known).await,
             None => Ok(()),
         }
+    }
+
+    fn keeps_queue(&self, definition: &QueueDefinition) -> bool {
+        definition.is_ours() || self.has_registry()
+    }
+
+    fn keeps_exchange(&self, exchange: &str, definition: &ExchangeDefinition) -> bool {
+        definition.is_ours() || self.has_registry() || self.topology.is_linked(exchange)
+    }
+
+    /// The server may have lost what was kept: what this process declared is kept again, unless somebody has declared it anew.
+    pub(crate) fn assert_definitions(&self) {
+        for (exchange, definition) in self.topology.exchange_definitions() {
+            if self.keeps_exchange(&exchange, &definition) {
+                self.define_again(&self.keys.exchange_definition(&exchange), &definition);
+            }
+        }
+        for (queue, definition) in self.topology.queue_definitions() {
+            if self.keeps_queue(&definition) {
+                self.define_again(&self.keys.queue_definition(&queue), &definition);
+            }
+        }
+    }
+
+    fn define_again<D: Definition>(&self, key: &str, definition: &D) {
+        // What could be written once can be written again.
+        let Ok(fields) = definition.to_fields() else { return };
+        self.run_quietly("declaring again", &Define { key, fields: &fields }.command());
     }
 
     /// Returns what is kept of a queue.

@@ -235,6 +235,7 @@ impl Session {
     /// The server may have lost what this process has bound: all of it is bound again. Where another process has done so
     /// already its tables are not empty, and nobody would notice that ours are missing.
     pub(crate) fn assert_all_bindings(&self) {
+        self.assert_definitions();
         for exchange in self.topology.bound_exchanges() {
             self.assert_bindings(&exchange);
             self.assert_record(&exchange);

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use kombu_core::method::{ExchangeDeclare, QueueDeclare};
 use kombu_core::{Error, ErrorKind, ExchangeKind, FieldTable, Result, Scope, ShortStr, Value};
 
-use kombu_virtual::{ExchangeDefinition, delay};
+use kombu_virtual::{ExchangeDefinition, QueueDefinition, delay};
 
 use crate::binding;
 use crate::define::differs;
@@ -63,6 +63,8 @@ pub(crate) struct QueueFacts {
     pub(crate) auto_delete: bool,
     /// It goes with its connection.
     pub(crate) exclusive: bool,
+    /// What it was declared with, if it was.
+    pub(crate) definition: Option<QueueDefinition>,
     /// The exchanges and keys it is bound with.
     pub(crate) bindings: Vec<(ShortStr, ShortStr)>,
     /// How many consumers this process has on it.
@@ -141,6 +143,19 @@ impl Topology {
         facts.expires = expires;
         facts.auto_delete = method.auto_delete;
         facts.exclusive = method.exclusive;
+        facts.definition = Some(method.clone().into());
+    }
+
+    /// Returns what this process declared exchanges with.
+    pub(crate) fn exchange_definitions(&self) -> Vec<(ShortStr, ExchangeDefinition)> {
+        self.lock().exchanges.iter().map(|(name, known)| (name.clone(), known.clone().into())).collect()
+    }
+
+    /// Returns what this process declared queues with.
+    pub(crate) fn queue_definitions(&self) -> Vec<(ShortStr, QueueDefinition)> {
+        let declared = self.lock();
+        let queues = declared.queues.iter();
+        queues.filter_map(|(name, facts)| Some((name.clone(), facts.definition.clone()?))).collect()
     }
 
     /// Returns what is known of a queue this process declared, bound or consumes.

@@ -69,6 +69,19 @@ fn a_server_that_comes_back_empty_is_told_again() {
 }
 
 #[test]
+fn what_was_declared_is_kept_again() {
+    let server = RedisServer::start();
+    let rig = Rig::with(&server, options([("topology", "registry")]));
+    let channel = rig.channel();
+    channel.queue("q");
+    channel.exchange("x", ExchangeKind::Topic);
+    let kept = || server.command(&["EXISTS", "_kombu.rs.queue.q", "_kombu.rs.exchange.x"]).int();
+    assert_eq!(kept(), 2);
+    server.flushall();
+    assert!(eventually(PATIENCE, || kept() == 2), "{:?}", server.keys());
+}
+
+#[test]
 fn nothing_is_said_to_be_delivered_that_was_not() {
     let server = RedisServer::start();
     let (consuming, publishing) = (stranger(&server), Rig::new(&server));
