@@ -1,5 +1,5 @@
 //! Everything that can go wrong, at random, with real processes: whatever was confirmed is consumed, doubles say so, what was
-//! acknowledged never comes back, and nothing is left behind.
+//! acknowledged is nobody else's to acknowledge, and nothing is left behind.
 //!
 //! What the processes did is counted from files they write, line by line, so that a killed one has said what it did. The short
 //! form runs with all tests; `scripts/chaos` runs it for as long as it is told to. The faults follow from a seed, which is
