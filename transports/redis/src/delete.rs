@@ -38,7 +38,7 @@ impl Session {
         // What was taken for its consumers goes back first, so that it goes with the queue.
         self.quiesce(|poller| !poller.is_taking_from(queue)).await;
         self.remove_bindings(queue, &facts.bindings).await?;
-        self.drop_policy(queue).await?;
+        self.forget_policy(queue);
         let rest = QueueDelete { if_unused: false, if_empty: false, ..method };
         Ok(count + self.remove_queue(&rest).await?)
     }

@@ -60,24 +60,11 @@ impl Session {
         Ok(())
     }
 
-    /// Forgets the policy of a queue that is deleted.
-    pub(crate) async fn drop_policy(&self, queue: &str) -> Result<()> {
-        {
-            let mut policies = self.lock(&self.policies);
-            policies.own.remove(queue);
-            if policies.known.remove(queue).is_none() {
-                return Ok(());
-            }
-        }
-        let (policies, sizes, due) = (self.keys.policies(), self.keys.sizes(), self.keys.due());
-        let answer = self.call(5, |out| {
-            command::command(out, &["MULTI"]);
-            command::command(out, &["HDEL", &policies, queue]);
-            command::command(out, &["HDEL", &sizes, queue]);
-            command::command(out, &["ZREM", &due, &format!("q{queue}")]);
-            command::command(out, &["EXEC"]);
-        });
-        answer.await.map(drop)
+    /// Forgets the policy of a queue that is deleted; on the server it goes with the queue.
+    pub(crate) fn forget_policy(&self, queue: &str) {
+        let mut policies = self.lock(&self.policies);
+        policies.own.remove(queue);
+        policies.known.remove(queue);
     }
 
     /// A connection stands: everything is asked for anew.
@@ -299,7 +286,7 @@ const LIFE: [&str; 8] = [
 /// How long after something became due, or was done, everybody else looks what is due next.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// How often a server is asked that cannot tell.
-const REREAD: Duration = Duration::from_secs(15);
+const REREAD: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {

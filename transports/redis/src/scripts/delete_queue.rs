@@ -40,7 +40,12 @@ impl DeleteQueue<'_> {
         let mut command = script("delete_queue").evalsha(5 + lists.len());
         command.arg(keys.consumers_of(queue)).arg(keys.mark(queue)).arg(keys.consumers());
         command.arg(keys.bound_queue(queue)).arg(keys.queue_definition(queue)).arg(lists);
-        command.arg(keys.prefix()).arg(if if_unused { "u" } else { "" }).arg(if if_empty { "e" } else { "" }).arg(id);
+        command
+            .arg(keys.prefix())
+            .arg(if if_unused { "u" } else { "" })
+            .arg(if if_empty { "e" } else { "" })
+            .arg(id)
+            .arg(queue);
         command
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kombu_brokers::{PATIENCE, RedisServer, eventually};
-use kombu_core::method::{BasicPublish, ExchangeDeclare, QueueDeclare};
+use kombu_core::method::{BasicPublish, ExchangeDeclare, QueueDeclare, QueueDelete};
 use kombu_core::{Confirmation, Delivery, ErrorKind, ExchangeKind, FieldTable, Value};
 
 use crate::common::{Rig, TestChannel, block_on, bodies, envelope, keys, prioritised};
@@ -364,4 +364,19 @@ fn a_delayed_message_comes_when_its_time_has_come() {
     assert_eq!(bodies(&came), ["late"]);
     assert_eq!(came[0].envelope.headers.get("x-delay").and_then(Value::as_i64), Some(-1200));
     assert!(eventually(PATIENCE, || server.command(&["EXISTS", "_kombu.rs.letters", "_kombu.rs.due"]).int() == 0));
+}
+
+#[test]
+fn a_queue_that_is_deleted_leaves_nothing_of_its_policy() {
+    let server = RedisServer::start();
+    let (rig, other) = (Rig::new(&server), Rig::new(&server));
+    let (channel, stranger) = (rig.channel(), other.channel());
+    declare(&channel, "work", "dead", [("x-message-ttl", 3_600_000.into()), ("x-max-length-bytes", 100.into())]);
+    channel.publish("", "work", "one");
+    assert_eq!(server.command(&["EXISTS", "_kombu.rs.policies", "_kombu.rs.due", "_kombu.rs.sizes"]).int(), 3);
+    // By one that may never have heard of it.
+    let method = QueueDelete { queue: "work".into(), if_unused: false, if_empty: false };
+    stranger.call(|channel| async move { channel.queue_delete(method).await }).unwrap();
+    assert_eq!(server.command(&["EXISTS", "_kombu.rs.policies", "_kombu.rs.due", "_kombu.rs.sizes"]).int(), 0);
+    channel.queue("work");
 }
