@@ -32,6 +32,7 @@ impl Order {
             .transport_option("polling_interval", 1)
             // Begun while the way to the server is cut.
             .connect_timeout(Duration::from_secs(60))
+            .operation_timeout(Duration::from_secs(120))
             .build()
             .unwrap();
         let dice = Dice::new(order["seed"].as_u64().unwrap());

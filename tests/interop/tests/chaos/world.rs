@@ -111,8 +111,12 @@ impl World {
                     self.frozen.retain(|(frozen, _)| *frozen != index);
                 }
                 // It ends in good order, or gives up after its time-outs if the server is not to be reached.
-                let ended = self.consumers[index].try_wait(4 * PATIENCE);
-                assert!(ended.is_some(), "{}: a consumer does not end", self.context());
+                let deadline = Instant::now() + 4 * PATIENCE;
+                while self.consumers[index].try_wait(Duration::from_millis(50)).is_none() {
+                    assert!(Instant::now() < deadline, "{}: a consumer does not end", self.context());
+                    // What lasts for a while only does so meanwhile, too.
+                    self.wake_up(Instant::now());
+                }
                 self.consumers[index] = self.start_rust("consumer");
             }
             Fault::Freeze | Fault::Stutter => {

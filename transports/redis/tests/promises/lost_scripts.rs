@@ -46,6 +46,8 @@ fn a_consumer_whose_waiter_comes_back_without_scripts_is_woken() {
         let rig = Rig::with(&server, woken_by(wake));
         let channel = rig.channel();
         let inbox = channel.consume("q");
+        // Connected before the scripts are lost: a connection brings them.
+        let other = Rig::new(&server);
         for round in 0..5 {
             settled(&server, wake);
             server.command(&["SCRIPT", "FLUSH"]);
@@ -55,7 +57,6 @@ fn a_consumer_whose_waiter_comes_back_without_scripts_is_woken() {
                 let id = line.split_once("id=").unwrap().1.split(' ').next().unwrap();
                 server.command(&["CLIENT", "KILL", "ID", id]);
             }
-            let other = Rig::new(&server);
             if wake != "tracking" {
                 assert!(eventually(PATIENCE, || is_waiting(&server)), "nothing waits any more");
             }
