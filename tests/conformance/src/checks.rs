@@ -18,6 +18,7 @@ mod publish;
 mod routing;
 mod settle;
 mod settle_many;
+mod sources;
 mod timers;
 mod topology;
 
@@ -46,6 +47,7 @@ pub fn all() -> Vec<&'static Check> {
         loop_basics::CHECKS,
         timers::CHECKS,
         descriptors::CHECKS,
+        sources::CHECKS,
     ];
     let mut all: Vec<&'static Check> = groups.into_iter().flatten().collect();
     all.sort_by_key(|check| check.group);
