@@ -16,6 +16,7 @@
     reason = "a benchmark that cannot measure should stop"
 )]
 
+#[cfg(feature = "brokers")]
 pub mod amqp;
 pub mod bodies;
 pub mod contest;
@@ -23,7 +24,9 @@ pub mod cpu;
 pub mod memory;
 pub mod null;
 pub mod options;
+#[cfg(feature = "brokers")]
 pub mod python;
+#[cfg(feature = "brokers")]
 pub mod redis;
 pub mod report;
 pub mod rig;

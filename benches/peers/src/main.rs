@@ -2,7 +2,9 @@
 //! `benches/README.md` has the rules.
 #![allow(clippy::expect_used, reason = "a benchmark that cannot measure should stop")]
 
+#[cfg(feature = "amqp")]
 mod amqp;
+#[cfg(feature = "amqp")]
 mod lapin;
 mod memory;
 mod options;
@@ -26,6 +28,7 @@ fn main() -> ExitCode {
     if options.wants("memory") {
         memory::measure(&options, &bodies);
     }
+    #[cfg(feature = "amqp")]
     if options.wants("amqp") {
         amqp::measure(&options, &bodies);
     }

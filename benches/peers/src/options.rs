@@ -16,7 +16,7 @@ pub(crate) struct Options {
 }
 
 /// What there is to measure.
-const SUBJECTS: &[&str] = &["memory", "amqp"];
+const SUBJECTS: &[&str] = if cfg!(feature = "amqp") { &["memory", "amqp"] } else { &["memory"] };
 
 const USAGE: &str =
     "usage: kombu-peers [--rounds 9] [--body-size 400] [--memory 1000000] [--amqp 20000] [--only memory|amqp]
