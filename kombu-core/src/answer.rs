@@ -62,6 +62,19 @@ impl<T> Answer<T> {
         Answer(State::Reply(reply))
     }
 
+    /// Returns the answer if it is there, without waiting and without keeping a waker; otherwise itself.
+    ///
+    /// # Errors
+    ///
+    /// Itself, when the answer is not there.
+    #[inline]
+    pub fn now(self) -> Result<Result<T>, Self> {
+        match self.0 {
+            State::Ready(Some(result)) => Ok(result),
+            state => Err(Answer(state)),
+        }
+    }
+
     /// Returns the answer if it is there, without waiting and without keeping a waker; the answer is taken.
     #[inline]
     pub fn take_now(&mut self) -> Option<Result<T>> {

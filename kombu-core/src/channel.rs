@@ -161,6 +161,21 @@ pub trait Channel: Send + Sync {
     /// Settles a delivery, or with `multiple` all unsettled ones up to it: the broker forgets them.
     fn basic_ack(&self, tag: DeliveryTag, multiple: bool) -> Settled;
 
+    /// Settles a delivery as [`basic_ack`](Channel::basic_ack) does, but may leave the broker's part of it until
+    /// [`catch_up`](Channel::catch_up): for transports that pay for each settle by itself. By default it does not.
+    ///
+    /// Core calls it on the thread that runs a consumer's callback, for messages of that consumer, and `catch_up` before that rests;
+    /// so the one that could miss the room in its window is busy meanwhile. Everybody else must see the delivery as settled from
+    /// here on: whatever looks at the channel's unsettled deliveries, such as its end, carries out first what was put off.
+    fn put_off_ack(&self, tag: DeliveryTag) -> Settled {
+        self.basic_ack(tag, false)
+    }
+
+    /// Does what was left until now: acknowledgements that were [put off](Channel::put_off_ack), and deliveries kept for sinks whose
+    /// application [comes back](crate::DeliverySink::comes_back) for them. Where none are kept, the application must be told again of
+    /// the next one.
+    fn catch_up(&self) {}
+
     /// Refuses a delivery, or with `multiple` all unsettled ones up to it: back into the queue, or away (dead-lettered where
     /// the queue says so).
     fn basic_nack(&self, tag: DeliveryTag, multiple: bool, requeue: bool) -> Settled;

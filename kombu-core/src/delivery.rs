@@ -69,6 +69,19 @@ pub trait DeliverySink: Send + Sync {
     /// Tells the application of what was [`put`](DeliverySink::put). Called with no lock held, once for each [`Put::Wake`].
     fn wake(&self) {}
 
+    /// Says whether the application, once it was told of a delivery that was [`put`](DeliverySink::put), comes back with
+    /// [`Channel::catch_up`](crate::Channel::catch_up) before it rests. A transport may then keep what follows until that call, and
+    /// hand it over with [`put_all`](DeliverySink::put_all). By default it does not.
+    fn comes_back(&self) -> bool {
+        false
+    }
+
+    /// Takes what was kept until the application came back, under the rules of [`put`](DeliverySink::put). What it has no use for
+    /// any more it leaves.
+    fn put_all(&self, deliveries: &mut Vec<Delivery>) {
+        let _ = deliveries;
+    }
+
     /// Returns how many deliveries the application has not taken yet. A transport takes no more messages for a consumer
     /// without acknowledgement while these are many; nothing else bounds them.
     fn waiting(&self) -> usize {

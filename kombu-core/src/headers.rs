@@ -75,6 +75,14 @@ impl Headers {
         }
     }
 
+    /// Removes all entries.
+    #[inline]
+    pub(crate) fn clear(&mut self) {
+        if self.0.is_some() {
+            self.0 = None;
+        }
+    }
+
     /// Returns the entries for changing.
     pub fn table_mut(&mut self) -> &mut FieldTable {
         if !matches!(self.0.as_deref(), Some(Repr::Table(_))) {

@@ -19,10 +19,10 @@ use crate::headers::Headers;
 use crate::hub::HubHandle;
 use crate::method::BasicGet;
 use crate::properties::Properties;
+use crate::run;
 use crate::serialization::{self, AcceptList};
 use crate::settling::Settling;
 use crate::short_str::ShortStr;
-use crate::spare;
 
 /// A message delivered to this program, which owes the broker one answer: [`ack`](Message::ack), [`reject`](Message::reject) or
 /// [`requeue`](Message::requeue).
@@ -57,7 +57,8 @@ use crate::spare;
 /// it. [`leave_unacked`](Message::leave_unacked) leaves it unanswered, as a message that Kombu's garbage collector takes.
 #[must_use = "a message that is dropped unanswered goes back to its queue"]
 pub struct Message {
-    delivery: Delivery,
+    /// `None` when it is settled, and with that consumed.
+    delivery: Option<Delivery>,
     /// `None` when it is answered.
     origin: Option<Arc<Origin>>,
 }
@@ -119,7 +120,7 @@ impl Drop for HeldChannel {
 
 impl Message {
     pub(crate) fn new(delivery: Delivery, origin: Arc<Origin>) -> Self {
-        Message { delivery, origin: Some(origin) }
+        Message { delivery: Some(delivery), origin: Some(origin) }
     }
 
     /// A message fetched with `basic_get`.
@@ -136,10 +137,17 @@ impl Message {
         Message::new(delivery, Arc::new(origin))
     }
 
+    #[inline]
+    #[expect(clippy::expect_used, reason = "what takes the delivery consumes the message")]
+    fn delivery(&self) -> &Delivery {
+        // Only `settle` takes it out, and nobody has the message after that.
+        self.delivery.as_ref().expect("a message that is not settled has its delivery")
+    }
+
     /// Returns the body as it travelled: serialized, and compressed if header `compression` says so.
     #[inline]
     pub fn body(&self) -> &Bytes {
-        &self.delivery.envelope.body
+        &self.delivery().envelope.body
     }
 
     /// Returns the body's value, decompressed and decoded by its content type.
@@ -199,12 +207,12 @@ impl Message {
 
     /// Returns AMQP's properties.
     pub fn properties(&self) -> &Properties {
-        &self.delivery.envelope.properties
+        &self.delivery().envelope.properties
     }
 
     /// Returns the application's headers.
     pub fn headers(&self) -> &Headers {
-        &self.delivery.envelope.headers
+        &self.delivery().envelope.headers
     }
 
     /// Returns the content type; `application/data` where the message has none, as in Kombu.
@@ -219,12 +227,12 @@ impl Message {
 
     /// Returns the exchange it was published to; empty for the default exchange.
     pub fn exchange(&self) -> &ShortStr {
-        &self.delivery.envelope.exchange
+        &self.delivery().envelope.exchange
     }
 
     /// Returns the routing key it was published with.
     pub fn routing_key(&self) -> &ShortStr {
-        &self.delivery.envelope.routing_key
+        &self.delivery().envelope.routing_key
     }
 
     /// Returns the queue it was taken from.
@@ -234,17 +242,17 @@ impl Message {
 
     /// Returns its number on its channel.
     pub fn delivery_tag(&self) -> DeliveryTag {
-        self.delivery.tag
+        self.delivery().tag
     }
 
     /// Says whether it was, or may have been, delivered before.
     pub fn redelivered(&self) -> bool {
-        self.delivery.redelivered
+        self.delivery().redelivered
     }
 
     /// Returns how often it was given back before, where the transport counts.
     pub fn delivery_count(&self) -> Option<u32> {
-        self.delivery.delivery_count
+        self.delivery().delivery_count
     }
 
     /// Says whether it may be a double: it was delivered before, or its publish was repeated because the answer was lost.
@@ -254,7 +262,7 @@ impl Message {
 
     /// Returns the message itself, to keep or publish again; cheap to clone.
     pub fn envelope(&self) -> &Arc<Envelope> {
-        &self.delivery.envelope
+        &self.delivery().envelope
     }
 
     /// Tells the broker that the message is done: it forgets it.
@@ -262,7 +270,14 @@ impl Message {
     /// The answer may be awaited or dropped; a failure is also reported to the connection's event handler.
     #[inline]
     pub fn ack(self) -> Settling {
-        self.settle(|origin, delivery| origin.channel.basic_ack(delivery.tag, false))
+        self.settle(|origin, delivery| {
+            let channel = &origin.channel;
+            if run::is_under_way(channel) {
+                channel.put_off_ack(delivery.tag)
+            } else {
+                channel.basic_ack(delivery.tag, false)
+            }
+        })
     }
 
     /// Tells the broker that nobody will handle the message: it is dead-lettered where the queue says so, and gone elsewhere.
@@ -288,14 +303,16 @@ impl Message {
 
     #[inline]
     fn settle(mut self, how: impl FnOnce(&Origin, &Delivery) -> Settled) -> Settling {
-        let Some(origin) = self.origin.take().filter(|origin| !origin.no_ack) else { return Settling::ready(Ok(())) };
-        let mut answer = how(&origin, &self.delivery);
-        match answer.take_now() {
-            Some(result) => {
-                spare::give(origin);
+        let origin = self.origin.take().filter(|origin| !origin.no_ack);
+        let (Some(delivery), Some(origin)) = (self.delivery.take(), origin) else { return Settling::ready(Ok(())) };
+        let answer = how(&origin, &delivery);
+        Envelope::leave(delivery.envelope);
+        match answer.now() {
+            Ok(result) => {
+                run::give(origin);
                 Settling::ready(result)
             }
-            None => Settling::new(answer, origin),
+            Err(answer) => Settling::new(answer, origin),
         }
     }
 }
@@ -349,7 +366,7 @@ impl Drop for Message {
         if let Some(origin) = self.origin.take()
             && !origin.no_ack
         {
-            origin.dropped(&self.delivery);
+            origin.dropped(self.delivery());
         }
     }
 }

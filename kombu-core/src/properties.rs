@@ -197,6 +197,15 @@ impl Properties {
         self.rare_mut().timestamp = Some(seconds);
     }
 
+    /// Makes all of them what they are by default.
+    #[inline]
+    pub(crate) fn clear(&mut self) {
+        if self.rare.is_some() {
+            self.rare = None;
+        }
+        (self.content, self.delivery_mode, self.priority) = Default::default();
+    }
+
     /// Returns the properties most messages do without, if there is one.
     pub fn rare(&self) -> Option<&RareProperties> {
         self.rare.as_deref()

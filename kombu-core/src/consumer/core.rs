@@ -19,8 +19,8 @@ use crate::hub::{Hub, HubHandle, Scheduled};
 use crate::message::{HeldChannel, Message, Origin};
 use crate::method::BasicConsume;
 use crate::pending::Pending;
+use crate::run::Run;
 use crate::short_str::ShortStr;
-use crate::spare;
 
 /// How many messages a callback gets before others on the hub have their turn.
 const BUDGET: usize = 64;
@@ -246,6 +246,11 @@ impl ConsumerCore {
         Poll::Pending
     }
 
+    /// Says whether a callback works off messages, whose runs catch up before they end.
+    pub(super) fn has_runs(&self) -> bool {
+        matches!(self.face, Face::Callback(_))
+    }
+
     /// Hands over what came in: wakes the stream, or queues a run of the callback.
     #[inline]
     pub(super) fn notify(self: &Arc<Self>, news: News) {
@@ -265,7 +270,7 @@ impl ConsumerCore {
 
     /// Calls the handler for up to a budget of messages; says whether there may be more.
     fn work(self: &Arc<Self>, worker: &mut Worker) -> bool {
-        let _open = spare::open();
+        let mut run: Option<Run> = None;
         for _ in 0..BUDGET {
             if self.inbox.is_finished() {
                 let taken = std::mem::take(&mut worker.taken);
@@ -275,12 +280,10 @@ impl ConsumerCore {
                 return false;
             }
             if worker.taken.is_empty() {
-                let mut state = self.inbox.lock();
-                std::mem::swap(&mut state.waiting, &mut worker.taken);
-                let known = (!worker.origins.is(&state.origins)).then(|| state.origins.clone());
-                drop(state);
-                if let Some(known) = known {
-                    worker.origins = known;
+                self.refill(worker);
+                if let Some(run) = run.as_ref().filter(|_| worker.taken.is_empty()) {
+                    run.catch_up();
+                    self.refill(worker);
                 }
             }
             let Some((origin, delivery)) = worker.taken.pop_front() else { return false };
@@ -290,7 +293,10 @@ impl ConsumerCore {
                 // The broker delivers it again; handled now it would be handled twice.
                 continue;
             }
-            let message = Message::new(delivery, spare::take(origin));
+            // One ends before the next one starts.
+            run = run.filter(|run| run.is_on(&origin.channel));
+            let run = run.get_or_insert_with(|| Run::start(&origin.channel));
+            let message = Message::new(delivery, run.take(origin));
             match catch_unwind(AssertUnwindSafe(|| (worker.handler)(message))) {
                 Ok(Ok(())) => {}
                 Ok(Err(text)) => {
@@ -303,6 +309,17 @@ impl ConsumerCore {
             }
         }
         true
+    }
+
+    /// Takes what waits; the worker has nothing left.
+    fn refill(&self, worker: &mut Worker) {
+        let mut state = self.inbox.lock();
+        std::mem::swap(&mut state.waiting, &mut worker.taken);
+        let known = (!worker.origins.is(&state.origins)).then(|| state.origins.clone());
+        drop(state);
+        if let Some(known) = known {
+            worker.origins = known;
+        }
     }
 
     #[cold]

@@ -68,6 +68,17 @@ impl DeliverySink for Sink {
         self.core.notify(news);
     }
 
+    fn comes_back(&self) -> bool {
+        self.core.has_runs()
+    }
+
+    fn put_all(&self, deliveries: &mut Vec<Delivery>) {
+        let mut state = self.core.inbox.lock();
+        if !self.is_deaf(&state) {
+            state.waiting.extend(deliveries.drain(..).map(|delivery| (self.origin, delivery)));
+        }
+    }
+
     fn waiting(&self) -> usize {
         self.core.inbox.lock().waiting.len()
     }

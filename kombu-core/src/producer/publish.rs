@@ -248,13 +248,14 @@ impl<'p> Publish<'p> {
             exchange: exchange.map_or(&DEFAULT_EXCHANGE, Exchange::name),
             routing_key: self.routing_key.as_ref().unwrap_or(&producer.routing_key),
         };
-        let envelope = Arc::new(Envelope {
+        let envelope = Envelope {
             exchange: address.exchange.clone(),
             routing_key: address.routing_key.clone(),
             properties,
             headers: self.headers,
             body: self.body,
-        });
+        };
+        let envelope = envelope.share();
         let timeout = self.timeout.unwrap_or(inner.options.publish_timeout);
         let method = BasicPublish { mandatory: self.mandatory, timeout: Some(timeout) };
         if let Some(live) = inner.open_lane()
@@ -265,10 +266,9 @@ impl<'p> Publish<'p> {
             {
                 return Pending::ready(Err(addressed(error, &address)));
             }
-            let mut answer = live.channel.basic_publish(method, envelope);
-            return match answer.take_now() {
-                Some(result) => Pending::ready(read_answer(&producer.shared, &address, result)),
-                None => confirm_later(producer, timeout, answer, address.into_owned()),
+            return match live.channel.basic_publish(method, envelope).now() {
+                Ok(result) => Pending::ready(read_answer(&producer.shared, &address, result)),
+                Err(answer) => confirm_later(producer, timeout, answer, address.into_owned()),
             };
         }
         send_in_turn(producer, inner, method, exchange.cloned(), envelope, address.into_owned())

@@ -22,6 +22,7 @@ const ROOM_TO_KEEP: usize = 16 * 1024;
 
 impl QueueStore for MemoryStore {
     type Queue = MemoryQueue;
+    const KEEPS_UNSETTLED: bool = false;
 
     fn create(&mut self, _name: &str, _definition: &QueueDefinition) -> Result<MemoryQueue> {
         Ok(MemoryQueue::default())

@@ -93,7 +93,7 @@ impl Lists {
         loop {
             self.turns.drain(..).for_each(Turn::run);
             self.notices.drain(..).for_each(Notice::tell);
-            self.envelopes.clear();
+            self.envelopes.drain(..).for_each(Envelope::leave);
             self.messages.clear();
             self.garbage.clear();
             let Some(queue) = self.unfinished.pop() else { break };

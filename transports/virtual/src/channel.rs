@@ -14,6 +14,7 @@ use kombu_core::{
 
 use crate::afterwards::{Afterwards, Notice};
 use crate::channel_record::ChannelKey;
+use crate::put_off::{Put, PutOff};
 use crate::refusal;
 use crate::state::{State, Verdict};
 use crate::store::QueueStore;
@@ -26,11 +27,16 @@ pub(crate) struct VirtualChannel<S: QueueStore> {
     key: ChannelKey,
     /// Why the broker closed the channel.
     fate: Arc<OnceLock<Error>>,
+    put_off: Arc<PutOff>,
 }
 
 impl<S: QueueStore> VirtualChannel<S> {
-    pub(crate) fn new(connection: Arc<VirtualConnection<S>>, key: ChannelKey, fate: Arc<OnceLock<Error>>) -> Self {
-        VirtualChannel { connection, key, fate }
+    pub(crate) fn open(connection: &Arc<VirtualConnection<S>>) -> Self {
+        let (fate, put_off) = (Arc::default(), Arc::default());
+        let key = connection
+            .broker
+            .with(|state, _| state.open_channel(connection.key, Arc::clone(&fate), Arc::clone(&put_off)));
+        VirtualChannel { connection: Arc::clone(connection), key, fate, put_off }
     }
 
     /// Calls the broker; an error of scope `Channel` ends the channel.
@@ -77,6 +83,7 @@ impl<S: QueueStore> VirtualChannel<S> {
     fn settle(&self, operation: &'static str, tag: DeliveryTag, multiple: bool, verdict: Verdict<'_>) -> Settled {
         let settled = self.call_at(operation, ErrorKind::ChannelGone, false, |state, channel, after| {
             let settled = if multiple {
+                state.carry_out_acks(channel, after);
                 // AMQP: tag 0 with `multiple` means all.
                 state.settle_up_to(channel, (tag.0 != 0).then_some(tag), verdict, after).map(|()| None)
             } else {
@@ -90,7 +97,7 @@ impl<S: QueueStore> VirtualChannel<S> {
                 error
             })
         });
-        Settled::ready(settled.map(drop))
+        Settled::ready(settled.map(|envelope| envelope.into_iter().for_each(Envelope::leave)))
     }
 }
 
@@ -177,6 +184,24 @@ impl<S: QueueStore> Channel for VirtualChannel<S> {
     #[inline]
     fn basic_ack(&self, tag: DeliveryTag, multiple: bool) -> Settled {
         self.settle("basic.ack", tag, multiple, Verdict::Forget)
+    }
+
+    #[inline]
+    fn put_off_ack(&self, tag: DeliveryTag) -> Settled {
+        if S::KEEPS_UNSETTLED {
+            return self.basic_ack(tag, false);
+        }
+        match self.put_off.put(tag) {
+            Put::Off => {}
+            Put::Enough => self.connection.broker.with(|state, after| state.carry_out_acks(self.key, after)),
+            // To say why.
+            Put::Refused => return self.basic_ack(tag, false),
+        }
+        Settled::ready(Ok(()))
+    }
+
+    fn catch_up(&self) {
+        self.connection.broker.with(|state, after| state.catch_up(self.key, after));
     }
 
     fn basic_nack(&self, tag: DeliveryTag, multiple: bool, requeue: bool) -> Settled {

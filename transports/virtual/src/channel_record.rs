@@ -8,6 +8,7 @@ use kombu_core::{ChannelEvents, ConsumerTag, Error, Qos};
 use crate::connection::ConnectionKey;
 use crate::consumer::ConsumerKey;
 use crate::map::Map;
+use crate::put_off::PutOff;
 use crate::slots::Key;
 use crate::unacked::Unacked;
 
@@ -21,6 +22,8 @@ pub(crate) enum ChannelSlot {}
 pub(crate) struct ChannelRecord {
     pub(crate) connection: ConnectionKey,
     pub(crate) unacked: Unacked,
+    /// Those of them that are acknowledged.
+    pub(crate) put_off: Arc<PutOff>,
     pub(crate) consumers: Map<ConsumerTag, ConsumerKey>,
     /// The window of consumers started from now on; 0 is no limit.
     pub(crate) consumer_limit: u32,
@@ -38,10 +41,11 @@ pub(crate) struct ChannelRecord {
 }
 
 impl ChannelRecord {
-    pub(crate) fn new(connection: ConnectionKey, fate: Arc<OnceLock<Error>>) -> Self {
+    pub(crate) fn new(connection: ConnectionKey, fate: Arc<OnceLock<Error>>, put_off: Arc<PutOff>) -> Self {
         ChannelRecord {
             connection,
             unacked: Unacked::new(),
+            put_off,
             consumers: Map::default(),
             consumer_limit: u32::from(Qos::default().prefetch_count),
             limit: 0,

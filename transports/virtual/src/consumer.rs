@@ -1,13 +1,11 @@
 //! One consumer.
 
-use std::sync::Arc;
-
 use kombu_core::ConsumerTag;
 
 use crate::channel_record::ChannelKey;
 use crate::queue::QueueKey;
 use crate::slots::Key;
-use crate::turn::Outlet;
+use crate::tray::Tray;
 
 /// Names a consumer in the broker.
 pub(crate) type ConsumerKey = Key<ConsumerSlot>;
@@ -20,7 +18,7 @@ pub(crate) struct Consumer {
     pub(crate) tag: ConsumerTag,
     pub(crate) channel: ChannelKey,
     pub(crate) queue: QueueKey,
-    pub(crate) outlet: Arc<Outlet>,
+    pub(crate) tray: Tray,
     pub(crate) no_ack: bool,
     pub(crate) exclusive: bool,
     /// Consumers of a higher priority are served first.

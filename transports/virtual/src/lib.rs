@@ -42,6 +42,7 @@ mod message;
 mod moment;
 mod options;
 pub mod policy;
+mod put_off;
 mod queue;
 mod refusal;
 mod round;
@@ -52,6 +53,7 @@ mod state;
 mod store;
 pub mod topic;
 mod transport;
+mod tray;
 mod turn;
 mod unacked;
 

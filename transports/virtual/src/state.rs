@@ -22,7 +22,7 @@ mod topology;
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
 
-use kombu_core::{ChannelEvents, Clock, Error, ErrorKind, ExchangeKind, Result, ShortStr};
+use kombu_core::{ChannelEvents, Clock, DeliveryTag, Error, ErrorKind, ExchangeKind, Result, ShortStr};
 
 use self::dead_letter::Dead;
 use self::delay::Delayed;
@@ -31,11 +31,12 @@ use crate::afterwards::Afterwards;
 use crate::alarm::Alarms;
 use crate::channel_record::{ChannelKey, ChannelRecord, ChannelSlot};
 use crate::connection::ConnectionKey;
-use crate::consumer::{Consumer, ConsumerSlot};
+use crate::consumer::{Consumer, ConsumerKey, ConsumerSlot};
 use crate::definition::ExchangeDefinition;
 use crate::exchange::{Exchange, ExchangeKey, ExchangeSlot};
 use crate::map::Map;
 use crate::moment::Moment;
+use crate::put_off::PutOff;
 use crate::queue::{Queue, QueueKey, QueueSlot};
 use crate::refusal;
 use crate::route::RouteCache;
@@ -70,6 +71,8 @@ pub(crate) struct State<S: QueueStore> {
     /// Buffers for settling many deliveries at once.
     taken: Vec<Unsettled>,
     touched: Vec<QueueKey>,
+    acknowledged: Vec<DeliveryTag>,
+    full: Vec<ConsumerKey>,
 }
 
 impl<S: QueueStore> State<S> {
@@ -94,6 +97,8 @@ impl<S: QueueStore> State<S> {
             connections: 0,
             taken: Vec::new(),
             touched: Vec::new(),
+            acknowledged: Vec::new(),
+            full: Vec::new(),
         };
         let built_in = [
             ("amq.direct", ExchangeKind::Direct),
@@ -139,9 +144,14 @@ impl<S: QueueStore> State<S> {
         self.alarms.first()
     }
 
-    /// Opens a channel; `fate` will say why the broker closed it.
-    pub(crate) fn open_channel(&mut self, connection: ConnectionKey, fate: Arc<OnceLock<Error>>) -> ChannelKey {
-        self.channels.insert(ChannelRecord::new(connection, fate))
+    /// Opens a channel; `fate` will say why the broker closed it, and `put_off` holds acknowledgements to be carried out.
+    pub(crate) fn open_channel(
+        &mut self,
+        connection: ConnectionKey,
+        fate: Arc<OnceLock<Error>>,
+        put_off: Arc<PutOff>,
+    ) -> ChannelKey {
+        self.channels.insert(ChannelRecord::new(connection, fate, put_off))
     }
 
     /// Says whether a channel is open.

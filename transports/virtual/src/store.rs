@@ -38,6 +38,12 @@ pub trait QueueStore: Send + Sized + 'static {
     /// What the store keeps at hand for one queue.
     type Queue: Send + 'static;
 
+    /// Whether the store keeps what it handed out until it is told to [`forget`](QueueStore::forget) it, as one that loses nothing
+    /// when the process is killed does; by default it may.
+    ///
+    /// With `false`, acknowledgements are carried out many at a time, without `forget` being called for each.
+    const KEEPS_UNSETTLED: bool = true;
+
     /// Makes a queue, or opens the one of that name with the messages it holds.
     ///
     /// # Errors

@@ -103,10 +103,7 @@ impl<S: QueueStore> Transport for VirtualTransport<S> {
         if let Some(reason) = self.connection.fate.get() {
             return Err(closed().with("reason", reason).recoverable_by(Recovery::Reconnect));
         }
-        let fate = Arc::new(OnceLock::new());
-        let connection = &self.connection;
-        let key = connection.broker.with(|state, _| state.open_channel(connection.key, Arc::clone(&fate)));
-        Ok(Arc::new(VirtualChannel::new(Arc::clone(connection), key, fate)))
+        Ok(Arc::new(VirtualChannel::open(&self.connection)))
     }
 
     async fn close(&self) -> Result<()> {
@@ -141,7 +138,7 @@ fn closed() -> Error {
 /// What a transport and its channels share; the connection lasts until the last of them is dropped, or it is closed.
 pub(crate) struct VirtualConnection<S: QueueStore> {
     pub(crate) broker: Arc<VirtualBroker<S>>,
-    key: ConnectionKey,
+    pub(crate) key: ConnectionKey,
     /// Why the broker ended it.
     fate: Arc<OnceLock<Error>>,
 }

@@ -81,6 +81,16 @@ impl Outlet {
         }
     }
 
+    /// Says whether the application comes back for what follows a delivery; see [`DeliverySink::comes_back`].
+    pub(crate) fn comes_back(&self) -> bool {
+        self.sink.comes_back()
+    }
+
+    /// Hands over what was kept meanwhile, leaving what the sink has no use for.
+    pub(crate) fn put_all(&self, deliveries: &mut Vec<Delivery>) {
+        self.sink.put_all(deliveries);
+    }
+
     fn offer_turn(self: &Arc<Self>, delivery: Delivery) -> Option<HandOver> {
         if self.turn.load(Ordering::Acquire) == IDLE {
             self.turn.store(BUSY, Ordering::Relaxed);

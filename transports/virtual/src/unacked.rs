@@ -75,7 +75,8 @@ impl<T> Unacked<T> {
     }
 
     /// Takes one delivery out.
-    #[inline]
+    // Always, for callers use but a part of what they get.
+    #[inline(always)]
     pub(crate) fn take(&mut self, tag: DeliveryTag) -> Option<T> {
         if tag.0 < self.first {
             let delivery = self.stragglers.remove(&tag.0)?;

@@ -43,6 +43,9 @@ impl<S: QueueStore> State<S> {
         }
         let deserted = touched.clone();
         for (key, record) in records.iter_mut().rev() {
+            for tag in record.put_off.close() {
+                record.unacked.take(tag).into_iter().for_each(|done| after.drop_envelope(done.message.envelope));
+            }
             let mut unsettled = Vec::new();
             record.unacked.take_up_to(None, &mut unsettled);
             for unsettled in unsettled.into_iter().rev() {
@@ -84,13 +87,13 @@ impl<S: QueueStore> State<S> {
             touch(touched, consumer.queue);
             match reason {
                 Some(reason) => {
-                    let (turn, undelivered) = consumer.outlet.end(reason.duplicate(), true);
+                    let (turn, undelivered) = consumer.tray.outlet.end(reason.duplicate(), true);
                     after.turn(turn);
                     after.discard(undelivered);
                 }
                 None => {
-                    after.discard(consumer.outlet.discard());
-                    draining.extend(consumer.outlet.drained());
+                    after.discard(consumer.tray.outlet.discard());
+                    draining.extend(consumer.tray.outlet.drained());
                 }
             }
             after.discard(consumer);

@@ -19,6 +19,7 @@ use crate::moment::Moment;
 use crate::queue::QueueKey;
 use crate::refusal;
 use crate::store::QueueStore;
+use crate::tray::Tray;
 use crate::turn::Outlet;
 use crate::unacked::Unsettled;
 
@@ -92,7 +93,7 @@ impl<S: QueueStore> State<S> {
             tag: tag.clone(),
             channel: channel_key,
             queue: queue_key,
-            outlet: Arc::clone(outlet),
+            tray: Tray::new(Arc::clone(outlet)),
             no_ack: method.no_ack,
             exclusive: method.exclusive,
             priority,
@@ -133,8 +134,9 @@ impl<S: QueueStore> State<S> {
         after: &mut Afterwards,
     ) -> Result<Option<Reply<()>>> {
         let Some(key) = self.channel(channel)?.consumers.remove(tag) else { return Ok(None) };
-        let Some(consumer) = self.consumers.remove(key) else { return Ok(None) };
-        let drained = consumer.outlet.drained();
+        let Some(mut consumer) = self.consumers.remove(key) else { return Ok(None) };
+        after.discard(consumer.tray.hand_over());
+        let drained = consumer.tray.outlet.drained();
         let queue_key = consumer.queue;
         after.discard(consumer);
         self.leave_queue(queue_key, key);
@@ -158,11 +160,12 @@ impl<S: QueueStore> State<S> {
 
     /// Ends a consumer whose queue is gone, with a notice.
     pub(super) fn end_consumer_of_deleted(&mut self, key: ConsumerKey, queue: &ShortStr, after: &mut Afterwards) {
-        let Some(consumer) = self.consumers.remove(key) else { return };
+        let Some(mut consumer) = self.consumers.remove(key) else { return };
         if let Some(channel) = self.channels.get_mut(consumer.channel) {
             channel.consumers.remove(&consumer.tag);
         }
-        let (turn, _) = consumer.outlet.end(refusal::queue_deleted(queue), false);
+        after.discard(consumer.tray.hand_over());
+        let (turn, _) = consumer.tray.outlet.end(refusal::queue_deleted(queue), false);
         after.turn(turn);
         after.discard(consumer);
     }

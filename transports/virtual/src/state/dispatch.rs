@@ -75,7 +75,7 @@ impl<S: QueueStore> State<S> {
         if consumer.state == Readiness::WindowFull { self.rejoin(key) } else { None }
     }
 
-    fn rejoin(&mut self, key: ConsumerKey) -> Option<QueueKey> {
+    pub(super) fn rejoin(&mut self, key: ConsumerKey) -> Option<QueueKey> {
         let consumer = self.consumers.get_mut(key).filter(|consumer| consumer.has_room())?;
         consumer.state = Readiness::Ready;
         let (queue, priority) = (consumer.queue, consumer.priority);
@@ -157,7 +157,7 @@ pub(super) fn hand_out(
         (channel.unacked.push(Unsettled { message, queue, consumer: Some(key) }), envelope)
     };
     let envelope = counted.unwrap_or(envelope);
-    consumer.outlet.offer(Delivery { tag, redelivered, delivery_count, envelope })
+    consumer.tray.offer(Delivery { tag, redelivered, delivery_count, envelope })
 }
 
 /// Returns the message with its count in the header `x-delivery-count`, as RabbitMQ's quorum queues deliver it.

@@ -7,6 +7,7 @@ use kombu_core::{DeliveryTag, Envelope, Malformed, Result, ShortStr};
 use super::State;
 use crate::afterwards::{Afterwards, Notice};
 use crate::channel_record::ChannelKey;
+use crate::consumer::Readiness;
 use crate::death::Reason;
 use crate::queue::QueueKey;
 use crate::refusal;
@@ -71,6 +72,65 @@ impl<S: QueueStore> State<S> {
             self.serve_line(channel, after);
         }
         settled
+    }
+
+    /// Carries out the acknowledgements that were put off on a channel, and hands over the deliveries kept for its consumers.
+    pub(crate) fn catch_up(&mut self, key: ChannelKey, after: &mut Afterwards) {
+        self.carry_out_acks(key, after);
+        let State { channels, consumers, .. } = self;
+        let Some(channel) = channels.get(key) else { return };
+        for consumer in channel.consumers.values() {
+            let unwanted = consumers.get_mut(*consumer).map_or_else(Vec::new, |consumer| consumer.tray.hand_over());
+            if !unwanted.is_empty() {
+                after.discard(unwanted);
+            }
+        }
+    }
+
+    /// Carries out the acknowledgements that were put off on a channel.
+    pub(crate) fn carry_out_acks(&mut self, key: ChannelKey, after: &mut Afterwards) {
+        let mut tags = std::mem::take(&mut self.acknowledged);
+        let mut full = std::mem::take(&mut self.full);
+        let State { channels, consumers, .. } = self;
+        let mut line_waits = false;
+        let mut unknown = None;
+        if let Some(channel) = channels.get_mut(key) {
+            channel.put_off.take(&mut tags);
+            let lists = after.lists();
+            for tag in tags.drain(..) {
+                let Some(Unsettled { message, consumer, .. }) = channel.unacked.take(tag) else {
+                    unknown = Some(tag);
+                    continue;
+                };
+                lists.envelopes.push(message.envelope);
+                let Some(consumer_key) = consumer else { continue };
+                channel.unsettled -= 1;
+                if let Some(consumer) = consumers.get_mut(consumer_key) {
+                    consumer.unsettled -= 1;
+                    if consumer.state == Readiness::WindowFull && !full.contains(&consumer_key) {
+                        full.push(consumer_key);
+                    }
+                }
+            }
+            line_waits = !channel.line.is_empty();
+        }
+        self.acknowledged = tags;
+        for consumer in full.drain(..) {
+            if let Some(queue) = self.rejoin(consumer) {
+                self.dispatch(queue, after);
+            }
+        }
+        self.full = full;
+        if line_waits {
+            self.serve_line(key, after);
+        }
+        if let Some(tag) = unknown {
+            let error = refusal::unknown_tag(tag).during("basic.ack");
+            if let Some(events) = self.events(key) {
+                after.notice(Notice::SettleFailed(events, error.duplicate()));
+            }
+            self.fail_channel(key, &error, after);
+        }
     }
 
     /// Settles every delivery up to `tag`, or all when there is none.
@@ -158,10 +218,11 @@ impl<S: QueueStore> State<S> {
 
     /// Gives back everything a channel holds unsettled.
     pub(crate) fn recover(&mut self, channel: ChannelKey, after: &mut Afterwards) -> Result<()> {
+        self.carry_out_acks(channel, after);
         let keys: Vec<_> = self.channel(channel)?.consumers.values().copied().collect();
         for key in keys {
             // What the sink has not seen yet goes back with the rest, under its tag.
-            let undelivered = self.consumers.get(key).map(|consumer| consumer.outlet.discard());
+            let undelivered = self.consumers.get_mut(key).map(|consumer| consumer.tray.discard());
             after.discard(undelivered);
         }
         self.settle_up_to(channel, None, Verdict::GiveBack, after)
