@@ -77,7 +77,7 @@ impl Session {
     pub(crate) fn assert_record(&self, exchange: &str) -> Vec<(String, String)> {
         let mut fields = Vec::new();
         if let Some(definition) = self.topology.exchange_definition(exchange)
-            && (definition.is_ours() || self.topology.is_linked(exchange))
+            && (definition.is_ours() || self.has_registry() || self.topology.is_linked(exchange))
         {
             let known = definition.to_fields().unwrap_or_default();
             let key = self.keys.exchange_definition(exchange);

@@ -119,7 +119,10 @@ impl Channel for RedisChannel {
     }
 
     async fn queue_purge(&self, queue: ShortStr) -> Result<u32> {
-        let purged = self.in_order().await?.queue_purge(&queue).await;
+        let session = self.in_order().await?;
+        let checked = session.check_queue(&queue).await;
+        self.answered("queue.purge", checked).await?;
+        let purged = session.queue_purge(&queue).await;
         self.answered("queue.purge", purged.map_err(|error| error.with("queue", &queue))).await
     }
 
@@ -136,6 +139,8 @@ impl Channel for RedisChannel {
 
     async fn basic_consume(&self, method: BasicConsume, sink: Arc<dyn DeliverySink>) -> Result<ConsumerTag> {
         let session = self.session()?;
+        let checked = session.check_queue(&method.queue).await;
+        self.answered("basic.consume", checked).await?;
         let consumed = self.0.consume(session, method, sink).await;
         let (tag, subscribed) = self.answered("basic.consume", consumed).await?;
         if let Some(subscribed) = subscribed
@@ -159,6 +164,8 @@ impl Channel for RedisChannel {
 
     async fn basic_get(&self, method: BasicGet) -> Result<Option<Delivery>> {
         let session = self.in_order().await?;
+        let checked = session.check_queue(&method.queue).await;
+        self.answered("basic.get", checked).await?;
         let json = queue_json(&method.queue)?;
         let lists = session.keys.lists(&method.queue).map(|key| TakenList {
             key: key.into(),
@@ -381,7 +388,7 @@ impl Session {
         if let Some(Err(error)) = within(self, CLOSE_PATIENCE, self.part(consumer)).await {
             tracing::debug!(queue = %consumer.queue, %error, "a consumer that ended goes with the lease");
         }
-        if self.topology.remove_consumer(&consumer.queue) {
+        if self.topology.remove_consumer(&consumer.queue) && !self.has_registry() {
             let method = QueueDelete { queue: consumer.queue.clone(), if_unused: true, if_empty: false };
             if let Some(Err(error)) = within(self, CLOSE_PATIENCE, self.queue_delete(method)).await {
                 tracing::debug!(queue = %consumer.queue, %error, "an auto-delete queue could not be deleted");

@@ -1,5 +1,6 @@
 //! Declaring, binding and purging.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use kombu_core::method::{ExchangeDeclare, QueueBind, QueueDeclare, QueueDeclared};
@@ -7,9 +8,10 @@ use kombu_core::{Error, ErrorKind, ExchangeKind, Result, Scope, ShortStr, Value 
 use kombu_virtual::delay;
 use redis::{Cmd, Value};
 
-use crate::bind::is_by_headers;
+use crate::bind::{check_not_default, is_by_headers};
 use crate::binding::{self, no_exchange};
 use crate::connection::{command, refusal, unexpected};
+use crate::registry::{built_in, check_not_reserved};
 use crate::scripts::BindExpiring;
 use crate::session::Session;
 use crate::topology::routing_kind;
@@ -17,6 +19,12 @@ use crate::topology::routing_kind;
 impl Session {
     /// Notes an exchange, or asks whether it exists.
     pub(crate) async fn exchange_declare(&self, method: ExchangeDeclare) -> Result<()> {
+        if self.has_registry() {
+            check_not_default(&method.exchange)?;
+            if built_in(&method.exchange) == Some(method.kind.clone()) {
+                return Ok(());
+            }
+        }
         if !method.passive {
             let kind = routing_kind(&method.kind, &method.arguments);
             if let ExchangeKind::Other(_) = &kind {
@@ -25,6 +33,12 @@ impl Session {
                     other => format!("the redis transport has no {other} exchanges"),
                 };
                 return Err(Error::new(ErrorKind::Unsupported, message).with("exchange", &method.exchange));
+            }
+            if self.has_registry() {
+                check_not_reserved("exchange", &method.exchange)?;
+                self.define_exchange(&method.exchange, &method.clone().into()).await?;
+                self.topology.replace_exchange(&method);
+                return Ok(());
             }
             self.topology.check_exchange(&method)?;
             self.define_exchange(&method.exchange, &method.clone().into()).await?;
@@ -46,20 +60,20 @@ impl Session {
     ///
     /// `NotFound`.
     pub(crate) async fn kind_of(&self, exchange: &str) -> Result<ExchangeKind> {
-        if let Some(kind) = self.topology.exchange_kind(exchange) {
+        if let Some(kind) = self.known_kind(exchange) {
             return Ok(kind);
         }
         if let Some(definition) = self.exchange_definition(exchange).await? {
             return Ok(routing_kind(&definition.kind, &definition.arguments));
         }
-        if self.is_bound(exchange).await? {
+        if !self.has_registry() && self.is_bound(exchange).await? {
             return Ok(ExchangeKind::default());
         }
         Err(no_exchange(exchange).in_scope(Scope::Channel))
     }
 
     /// Names a queue and counts its messages.
-    pub(crate) async fn queue_declare(&self, method: QueueDeclare) -> Result<QueueDeclared> {
+    pub(crate) async fn queue_declare(self: &Arc<Self>, method: QueueDeclare) -> Result<QueueDeclared> {
         if method.queue.contains(self.keys.sep()) {
             let message = "the name holds the separator of the option `sep`";
             return Err(Error::new(ErrorKind::InvalidArgument, message).with("queue", &method.queue));
@@ -68,8 +82,18 @@ impl Session {
             true => ShortStr::from(format!("amq.gen-{}", uuid::Uuid::new_v4())),
             false => method.queue.clone(),
         };
+        if self.has_registry() {
+            let is_new = match self.check_queue(&queue).await {
+                Err(error) if error.kind() == ErrorKind::NotFound && !method.passive => true,
+                checked => checked.map(|()| false)?,
+            };
+            if is_new && !method.queue.is_empty() {
+                check_not_reserved("queue", &queue)?;
+            }
+        }
         let known = self.topology.queue(&queue);
         if method.passive
+            && !self.has_registry()
             && known.is_none()
             && !self.exists(&queue).await?
             && self.queue_definition(&queue).await?.is_none()
@@ -78,7 +102,10 @@ impl Session {
             return Err(Error::new(ErrorKind::NotFound, message).in_scope(Scope::Channel).with("queue", &queue));
         }
         if !method.passive {
-            self.define_queue(&queue, &method.clone().into()).await?;
+            match self.has_registry() {
+                true => self.register_queue(&queue, &method).await?,
+                false => self.define_queue(&queue, &method.clone().into()).await?,
+            }
             self.keep_policy(&queue, &method.clone().into()).await?;
             self.topology.declare_queue(&queue, &method);
             let mut exclusive = self.lock(&self.exclusive);
@@ -100,6 +127,7 @@ impl Session {
         }
         let kind = self.kind_of(&method.exchange).await?;
         if is_by_headers(&kind) {
+            self.check_queue(&method.queue).await?;
             return self.bind_by_headers(method).await;
         }
         let is_new = !self
@@ -108,10 +136,18 @@ impl Session {
             .iter()
             .any(|(queue, key)| *queue == method.queue && *key == method.routing_key);
         self.topology.bind(&method.queue, &method.exchange, &method.routing_key);
-        let (replies, bytes) = self.bind_bytes(&method.exchange, &kind, &method.queue, &method.routing_key);
-        let answer = self.call_script(replies, |out| out.extend_from_slice(&bytes)).await;
-        self.topology.note_change(&method.exchange);
-        succeed(&answer?)?;
+        if self.has_registry() {
+            let QueueBind { queue, exchange, routing_key, .. } = &method;
+            if let Err(error) = self.register_binding(exchange, &kind, queue, routing_key).await {
+                self.topology.unbind(queue, exchange, routing_key);
+                return Err(error);
+            }
+        } else {
+            let (replies, bytes) = self.bind_bytes(&method.exchange, &kind, &method.queue, &method.routing_key);
+            let answer = self.call_script(replies, |out| out.extend_from_slice(&bytes)).await;
+            self.topology.note_change(&method.exchange);
+            succeed(&answer?)?;
+        }
         if kind == ExchangeKind::Fanout {
             self.store_broadcasts(&method).await?;
             let subscribed = self.poller().rebind(self, &method.queue);
@@ -181,6 +217,12 @@ impl Session {
         self.topology.unbind(&method.queue, &method.exchange, &method.routing_key);
         drop(self.poller().rebind(self, &method.queue));
         self.touch();
+        if self.has_registry() {
+            let QueueBind { queue, exchange, routing_key, .. } = &method;
+            let texts = [ExchangeKind::Direct, ExchangeKind::Topic]
+                .map(|kind| binding::member(&kind, routing_key, queue, self.keys.sep()));
+            return self.end_registered(exchange, queue, &texts).await;
+        }
         self.remove_bindings(&method.queue, &[(method.exchange, method.routing_key)]).await
     }
 

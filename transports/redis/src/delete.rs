@@ -7,6 +7,7 @@ use kombu_core::{Error, ErrorKind, Result, Scope};
 use redis::Value;
 
 use crate::bind::check_not_default;
+use crate::connection::command;
 use crate::scripts::{DeleteExchange, DeleteQueue, Deleted};
 use crate::session::Session;
 
@@ -28,6 +29,10 @@ impl Session {
     /// Removes a queue with its messages and those of its bindings that this process knows. Its consumers are told, wherever they are.
     pub(crate) async fn queue_delete(self: &Arc<Self>, method: QueueDelete) -> Result<u32> {
         let queue = &method.queue;
+        match self.check_queue(queue).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
+            checked => checked?,
+        }
         let mut count = 0;
         if method.if_unused || method.if_empty {
             // Before anything is ended that may have to stay.
@@ -41,6 +46,17 @@ impl Session {
         self.forget_policy(queue);
         let rest = QueueDelete { if_unused: false, if_empty: false, ..method };
         Ok(count + self.remove_queue(&rest).await?)
+    }
+
+    /// Removes a queue whose owner is dead, unless another has it by now.
+    pub(crate) async fn remove_dead_queue(&self, queue: &str, owner: &str) -> Result<()> {
+        let key = self.keys.queue_definition(queue);
+        let found = self.call(1, |out| command::command(out, &["HGET", &key, "owner"])).await?;
+        if found == Value::BulkString(owner.as_bytes().to_vec()) {
+            let method = QueueDelete { queue: queue.into(), ..QueueDelete::default() };
+            self.remove_queue(&method).await?;
+        }
+        Ok(())
     }
 
     async fn remove_queue(&self, method: &QueueDelete) -> Result<u32> {

@@ -33,6 +33,11 @@ impl Identity {
         &self.names[self.names.len() - 1].1
     }
 
+    /// Says whether a name is the one in use.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        **self.name() == *name
+    }
+
     /// Returns the name under which the field `number` was taken.
     pub(crate) fn name_of(&self, number: u64) -> &str {
         let found = self.names.iter().rev().find(|(first, _)| *first <= number);

@@ -200,6 +200,9 @@ impl Session {
         if restored > 0 {
             tracing::info!(broker = %self.target.label, restored, "gave back what a dead consumer held");
         }
+        for queue in &dead.exclusive {
+            self.remove_dead_queue(queue, &dead.consumer).await?;
+        }
         for queue in &dead.queues {
             self.part_from(queue, &dead.consumer, None).await?;
         }

@@ -33,7 +33,7 @@
 //! | `confirm` | `server` | when a publish is confirmed: once the server has it; `wait(n)`, once `n` replicas have it too (`WAIT`), so that a failover does not lose it; `fsync`, once the disk has it (`WAITAOF`, Redis 7.2). One command per tick; a replica that is slow keeps everything on the connection waiting for up to 0.1 seconds at a time |
 //! | `priority_order` | `low_first` | which priorities are served first: Kombu's order on Redis, or AMQP's with `high_first`. It changes how this connection reads, not where messages lie |
 //! | `fanout_stored` | no | queues this connection binds to fanout exchanges keep messages while nobody consumes, unless they expire, are exclusive or auto-delete. Every publisher of this library puts copies there, in one step with publishing; what Python publishes is only heard |
-//! | `topology` | `kombu` | what says which exchanges and queues there are: Kombu's keys, or with `registry` keys of our own, in which everything that is declared is kept and compared. That holds only where every program is ours |
+//! | `topology` | `kombu` | what says which exchanges and queues there are: Kombu's keys, or with `registry` keys of our own: what is missing is found missing, what differs is refused, exclusive, auto-delete and expiring queues are what they say in all processes. That holds only where every program is ours, and has this option; a publish is a script then |
 //! | `lease` | 30 | seconds without a life sign after which a consumer is given up |
 //! | `max_hold` | none | seconds after which a message that was taken and not settled is given to other consumers although its process lives, for handlers that hang; noticed within a quarter of it. What waits in the process for its turn counts too |
 //! | `wake` | `auto` | what wakes an idle consumer: `blmove`, one socket for each list that waits; `tracking`, the server tells of changes; `brpop`, Kombu's. `auto` is `blmove` on the most urgent list of a queue and `tracking` on the others, as far as the server allows them, and `brpop` only where it allows neither: a message that `brpop` has popped is lost if the answer is |
@@ -107,6 +107,7 @@ mod publish;
 mod push;
 mod push_back;
 mod refused;
+mod registry;
 mod request;
 mod restore;
 mod route_cache;

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use kombu_core::hub::Hub;
 use kombu_core::reply::Reply;
-use kombu_core::{Result, ShortStr};
+use kombu_core::{PriorityOrder, Result, ShortStr};
 use redis::Value;
 
 use crate::active_queue::ActiveQueue;
@@ -68,6 +68,8 @@ impl Wakes {
 /// Serves the consumers of all channels of a connection. Belongs to the hub's thread.
 pub(crate) struct MultiChannelPoller {
     order: QueueOrder,
+    /// Whether the list of messages without a priority is the last that is served.
+    is_high_first: bool,
     /// In cycle order.
     queues: Vec<ActiveQueue>,
     wake: Wake,
@@ -92,6 +94,7 @@ impl MultiChannelPoller {
     pub(crate) fn new(options: &RedisOptions) -> Self {
         MultiChannelPoller {
             order: options.queue_order_strategy,
+            is_high_first: options.priority_order == PriorityOrder::HighFirst,
             queues: Vec::new(),
             wake: options.wake,
             wakes: Wakes::POP,
@@ -356,11 +359,17 @@ impl MultiChannelPoller {
                 Wakes { moves: true, watches: false } => queue.lists.len(),
                 _ => 0,
             };
-            moves.extend(queue.lists.iter().take(moved).map(|list| (Arc::clone(list), queue.name.clone())));
-            if self.wakes.watches && queue.watch == Watch::No && queue.lists.len() > moved {
-                queue.watch = Watch::Asked;
-                watched.push((queue.name.clone(), queue.lists[moved..].to_vec()));
+            // Where messages without a priority lie comes first.
+            let mut lists = queue.lists.clone();
+            if self.is_high_first {
+                lists.reverse();
             }
+            if self.wakes.watches && queue.watch == Watch::No && lists.len() > moved {
+                queue.watch = Watch::Asked;
+                watched.push((queue.name.clone(), lists.split_off(moved)));
+            }
+            lists.truncate(moved);
+            moves.extend(lists.into_iter().map(|list| (list, queue.name.clone())));
         }
         if !self.is_paused && (!moves.is_empty() || self.waiters.is_armed()) {
             let name = if moves.is_empty() {

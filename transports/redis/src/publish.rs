@@ -239,8 +239,8 @@ fn route_now(session: &Session, envelope: &Envelope) -> Option<Way> {
     if let Some(delay) = session.delay_of(envelope) {
         return way(Destination::Held(delay, uuid::Uuid::new_v4().to_string()), None);
     }
-    let kind = session.topology.exchange_kind(&envelope.exchange);
     let mut cache = session.lock(&session.route_cache);
+    let kind = session.known_kind(&envelope.exchange).or_else(|| cache.table(&envelope.exchange)?.1.kind());
     if kind == Some(ExchangeKind::Fanout) {
         let number = cache.vouches_for(&envelope.exchange)?;
         return way(Destination::Broadcast(envelope.exchange.clone()), Some(number));
@@ -271,7 +271,7 @@ fn route_by(session: &Session, envelope: &Envelope, found: &Found, tables: &mut 
     }
     tables.push((found.exchange.clone(), Arc::clone(table)));
     let Reached { queues, exchanges: mut ahead } =
-        match walk(envelope, tables, |exchange| session.topology.exchange_kind(exchange))? {
+        match walk(envelope, tables, |exchange| session.known_kind(exchange))? {
             Walked::Done(reached) => reached,
             Walked::Missing(exchange) => return Ok(Routed::Missing(exchange)),
         };
@@ -285,7 +285,7 @@ fn route_by(session: &Session, envelope: &Envelope, found: &Found, tables: &mut 
         let destination = Destination::Broadcast(ahead.remove(0));
         return Ok(Routed::To(Way { destination, ahead, route }));
     }
-    let kind = session.topology.exchange_kind(&envelope.exchange);
+    let kind = session.known_kind(&envelope.exchange);
     let dead = session.options.deadletter_queue.as_ref().filter(|_| kind != Some(ExchangeKind::Topic));
     let Some(queue) = dead else { return Ok(Routed::Nowhere) };
     if session.warnings.allows("deadletter_queue", session.handle.now()) {
@@ -323,8 +323,10 @@ impl Destination {
     }
 
     /// Says whether the commands make one transaction.
-    fn is_transaction(&self) -> bool {
+    fn is_transaction(&self, session: &Session) -> bool {
         match self {
+            // A registry is asked by script.
+            Destination::Lists(_) if session.has_registry() => false,
             Destination::Lists(lists) => lists.len() != 1 || lists.iter().any(|(_, _, expires)| expires.is_some()),
             Destination::Queues(_) | Destination::Held(..) | Destination::Broadcast(_) => false,
         }
@@ -332,7 +334,7 @@ impl Destination {
 
     fn replies(&self, session: &Session) -> u32 {
         match self {
-            Destination::Lists(lists) if self.is_transaction() => {
+            Destination::Lists(lists) if self.is_transaction(session) => {
                 let steps = session.keys.steps().len();
                 let commands: usize = lists.iter().map(|(_, _, expires)| 1 + expires.map_or(0, |_| steps)).sum();
                 u32::try_from(commands + 2).unwrap_or(u32::MAX)
@@ -342,7 +344,7 @@ impl Destination {
     }
 
     fn write(&self, session: &Session, envelope: &Envelope, prepared: &Prepared, out: &mut Vec<u8>) {
-        let is_transaction = self.is_transaction();
+        let is_transaction = self.is_transaction(session);
         out.reserve(prepared.len(TAG_LENGTH) + 128);
         if is_transaction {
             command::command(out, &["MULTI"]);
@@ -364,6 +366,9 @@ impl Destination {
                 session.write_push(envelope, prepared, queues, out);
             }
             Destination::Held(delay, id) => session.write_held(envelope, id, *delay, out),
+            Destination::Lists(lists) if session.has_registry() => {
+                session.write_publish(lists.iter().map(|(list, queue, _)| (queue.as_str(), list.as_str())), out, copy);
+            }
             Destination::Lists(lists) => {
                 for (list, queue, expires) in lists {
                     command::head(out, 3);
@@ -401,7 +406,14 @@ impl Publishing {
     }
 
     /// Uses the server's answer.
-    pub(crate) fn handle_answer(self, session: &Session, value: Value) {
+    pub(crate) fn handle_answer(mut self, session: &Session, value: Value) {
+        if session.has_registry()
+            && let (Destination::Lists(lists), Value::Array(found)) = (&mut self.destination, &value)
+        {
+            // The others are not there.
+            let mut found = found.iter();
+            lists.retain(|_| found.next() == Some(&Value::Int(1)));
+        }
         let mut is_stored = !matches!(self.destination, Destination::Broadcast(_));
         let pushed = match &self.destination {
             Destination::Held(..) => Some(session.pushed(&value, &[])),
@@ -505,7 +517,7 @@ impl Publishing {
         };
         let detour = self.detour.get_or_insert_default();
         detour.tables.push((found.exchange.clone(), table));
-        match walk(&self.ticket.envelope, &detour.tables, |exchange| session.topology.exchange_kind(exchange)) {
+        match walk(&self.ticket.envelope, &detour.tables, |exchange| session.known_kind(exchange)) {
             Ok(Walked::Missing(exchange)) => Some((exchange, self)),
             Ok(Walked::Done(reached)) => {
                 detour.tables.clear();

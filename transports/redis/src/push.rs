@@ -108,7 +108,7 @@ impl Session {
                 return Ok(Target::Held(delay));
             }
             tables.push((exchange, table));
-            match walk(envelope, &tables, |exchange| self.topology.exchange_kind(exchange)) {
+            match walk(envelope, &tables, |exchange| self.known_kind(exchange)) {
                 Ok(Walked::Missing(next)) => exchange = next,
                 Ok(Walked::Done(found)) => return Ok(Target::Queues(found.queues, found.exchanges)),
                 Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Target::Queues(Vec::new(), Vec::new())),

@@ -89,7 +89,7 @@ impl Reading {
             Value::ServerError(error) => return failed(refusal(error)),
             other => return failed(unexpected("EXEC", other)),
         };
-        let table = match members.is_empty() {
+        let table = match members.is_empty() && !session.has_registry() {
             true => session.assert_bindings(&exchange),
             false => {
                 let texts = members.iter().filter_map(|member| match member {
@@ -100,7 +100,7 @@ impl Reading {
             }
         };
         let mut fields = pairs(record);
-        if fields.is_empty() {
+        if fields.is_empty() && !session.has_registry() {
             fields = session.assert_record(&exchange);
         }
         let table = table.with_record(Record::parse(&fields));

@@ -20,6 +20,7 @@ mod lease;
 mod look;
 mod push;
 mod record;
+mod registry;
 mod requeue;
 mod set_aside;
 mod sweep_bindings;
@@ -44,6 +45,7 @@ pub(crate) use self::lease::{Bury, Ending, NoteInboxes, Reap, Reaped, Renew, Ren
 pub(crate) use self::look::Look;
 pub(crate) use self::push::{Place, Push};
 pub(crate) use self::record::{Record, Recorded};
+pub(crate) use self::registry::{DeclareQueue, UseQueue};
 pub(crate) use self::requeue::{Copy, GivenBack, Requeue, Requeued};
 pub(crate) use self::set_aside::SetAside;
 pub(crate) use self::sweep_bindings::SweepBindings;
@@ -107,13 +109,18 @@ fn script(name: &str) -> &'static Script {
     found.expect("a script of that name")
 }
 
+/// Returns the hash the server knows a script by.
+pub(crate) fn hash(name: &str) -> &'static str {
+    script(name).hash()
+}
+
 macro_rules! source {
     ($($file:literal),+) => {
         concat!($(include_str!(concat!("scripts/", $file))),+)
     };
 }
 
-static SCRIPTS: LazyLock<[Script; 25]> = LazyLock::new(|| {
+static SCRIPTS: LazyLock<[Script; 28]> = LazyLock::new(|| {
     [
         Script::new("claim", source!("claim.lua")),
         Script::new("record", source!("record.lua")),
@@ -123,7 +130,10 @@ static SCRIPTS: LazyLock<[Script; 25]> = LazyLock::new(|| {
         Script::new("bind_expiring", source!("bind_expiring.lua")),
         Script::new("define", source!("define.lua")),
         Script::new("join", source!("join.lua")),
-        Script::new("part", source!("part.lua")),
+        Script::new("part", source!("topology.lua", "part.lua")),
+        Script::new("use_queue", source!("use_queue.lua")),
+        Script::new("declare_queue", source!("topology.lua", "declare_queue.lua")),
+        Script::new("publish", source!("publish.lua")),
         Script::new("room", source!("room.lua")),
         Script::new("delete_queue", source!("topology.lua", "delete_queue.lua")),
         Script::new("delete_exchange", source!("topology.lua", "delete_exchange.lua")),

@@ -103,6 +103,13 @@ impl Topology {
         Ok(())
     }
 
+    /// Notes an exchange, whatever was noted of it before: the server knows better.
+    pub(crate) fn replace_exchange(&self, method: &ExchangeDeclare) {
+        let mut declared = self.lock();
+        declared.exchanges.insert(method.exchange.clone(), method.clone());
+        declared.note_change(&method.exchange);
+    }
+
     /// Says whether an exchange may be declared so.
     ///
     /// # Errors
@@ -133,6 +140,11 @@ impl Topology {
         for facts in declared.queues.values_mut() {
             facts.bindings.retain(|(bound, _)| bound != exchange);
         }
+    }
+
+    /// Returns `x-expires` of a declaration, in milliseconds.
+    pub(crate) fn expires_of(&self, method: &QueueDeclare) -> Option<u64> {
+        method.arguments.get("x-expires").and_then(whole).filter(|expires| *expires > 0)
     }
 
     /// Notes a queue.

@@ -14,7 +14,7 @@ use kombu_core::{
 use crate::channel::{CLOSE_PATIENCE, RedisChannel, within};
 use crate::connection::{Greeting, Target};
 use crate::multi_channel_poller::MultiChannelPoller;
-use crate::options::{RedisOptions, SCHEMES};
+use crate::options::{KeptIn, RedisOptions, SCHEMES};
 use crate::session::Session;
 
 /// The registry's entry of this transport.
@@ -245,6 +245,11 @@ fn capabilities(options: &RedisOptions) -> Capabilities {
     capabilities.multi_process = Support::Native;
     capabilities.heartbeats = Support::Emulated;
     capabilities.recovery = Support::Emulated;
+    if options.topology == KeptIn::Registry {
+        capabilities.topology_registry = Support::Emulated;
+        capabilities.exclusive = Support::Emulated;
+        capabilities.auto_delete = Support::Emulated;
+    }
     let levels = u8::try_from(options.priority_steps.len()).unwrap_or(u8::MAX);
     capabilities.priority = Some(Priority { levels, order: options.priority_order });
     capabilities.restore_after_crash = Some(options.lease + REAPED_WITHIN);

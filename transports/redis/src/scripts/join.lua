@@ -1,6 +1,7 @@
 -- Notes a consumer of a queue, unless one that is to be alone keeps it out.
 --
--- KEYS  1 consumers of the queue, 2 its mark, 3 consumers by lease, 4 the entry of the connection, 5 the definition of the queue
+-- KEYS  1 consumers of the queue, 2 its mark, 3 consumers by lease, 4 the entry of the connection, 5 the definition of the queue,
+--       then its lists
 -- ARGV  1 the name the connection takes messages under, 2 the number of the consumer, 3 the queue, 4 the consumer's priority,
 --       5 "x" if it is to be alone
 -- Returns {1, what tells the last deletion of the queue from others, or "", do some consumers come before others}; {0} when it is
@@ -32,6 +33,10 @@ if redis.call('HEXISTS', KEYS[1], own) == 0 then
   redis.call('HSET', KEYS[1], own, string.format('%d%06d %s %s', time[1], time[2], ARGV[4], ARGV[5]))
 end
 redis.call('HSET', KEYS[4], 'queue:' .. ARGV[3], '1')
+if redis.call('HEXISTS', KEYS[5], 'expires') == 1 then
+  -- While it has consumers it does not go.
+  for at = 5, #KEYS do redis.call('PERSIST', KEYS[at]) end
+end
 local arguments = redis.call('HGET', KEYS[5], 'arguments')
 local single = arguments and string.find(arguments, '"x-single-active-consumer": true', 1, true)
 if single or ARGV[4] ~= '0' then

@@ -43,9 +43,10 @@ impl Join<'_> {
     /// Returns the command.
     pub(crate) fn command(&self) -> Cmd {
         let Join { keys, name, number, queue, priority, exclusive } = *self;
-        let mut command = script("join").evalsha(5);
+        let lists: Vec<String> = keys.lists(queue).collect();
+        let mut command = script("join").evalsha(5 + lists.len());
         command.arg(keys.consumers_of(queue)).arg(keys.mark(queue)).arg(keys.consumers()).arg(keys.consumer(name));
-        command.arg(keys.queue_definition(queue));
+        command.arg(keys.queue_definition(queue)).arg(lists);
         command.arg(name).arg(number).arg(queue).arg(priority).arg(if exclusive { "x" } else { "" });
         command
     }
@@ -85,9 +86,15 @@ impl Part<'_> {
     /// Returns the command.
     pub(crate) fn command(&self) -> Cmd {
         let Part { keys, name, number, queue } = *self;
-        let mut command = script("part").evalsha(3);
+        let lists: Vec<String> = keys.lists(queue).collect();
+        let mut command = script("part").evalsha(5 + lists.len());
         command.arg(keys.consumers_of(queue)).arg(keys.mark(queue)).arg(keys.consumer(name));
-        command.arg(name).arg(number.map(|number| number.to_string()).unwrap_or_default()).arg(queue);
+        command.arg(keys.bound_queue(queue)).arg(keys.queue_definition(queue)).arg(lists);
+        command
+            .arg(keys.prefix())
+            .arg(name)
+            .arg(number.map(|number| number.to_string()).unwrap_or_default())
+            .arg(queue);
         command
     }
 }

@@ -128,6 +128,8 @@ pub(crate) struct Reaped {
     pub(crate) clients: Vec<(String, i64)>,
     /// The queues it consumed.
     pub(crate) queues: Vec<String>,
+    /// The queues that were its own.
+    pub(crate) exclusive: Vec<String>,
 }
 
 impl Reap<'_> {
@@ -165,6 +167,8 @@ impl Reap<'_> {
                         reaped.inboxes.push((inbox.to_owned(), value));
                     } else if let Some(queue) = name.strip_prefix(QUEUE) {
                         reaped.queues.push(queue.to_owned());
+                    } else if let Some(queue) = name.strip_prefix(EXCLUSIVE) {
+                        reaped.exclusive.push(queue.to_owned());
                     } else if let Some(client) = name.strip_prefix(CLIENT).and_then(|client| client.parse().ok()) {
                         reaped.clients.push((value, client));
                     }
@@ -218,6 +222,8 @@ impl Bury<'_> {
 
 /// What the fields of a consumer's entry that name inboxes begin with.
 const INBOX: &str = "inbox:";
+/// What those that name queues of its own begin with.
+const EXCLUSIVE: &str = "exclusive:";
 /// What those that name queues begin with.
 const QUEUE: &str = "queue:";
 /// What those that name clients begin with.

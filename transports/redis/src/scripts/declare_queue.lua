@@ -1,0 +1,29 @@
+-- Makes a queue, unless it is there.
+--
+-- KEYS  1 its hash, 2 consumers by lease, 3 the entry of the connection, 4 what leads to the queue, then its lists
+-- ARGV  1 what every key begins with, 2 the queue, 3 who has it exclusively, or "", 4 after how many milliseconds without use it goes, or
+--       "", then names and values of its fields
+-- Returns {} when it is made; else who has it exclusively, or "", and the values of these fields.
+local names = {}
+for at = 5, #ARGV, 2 do names[#names + 1] = ARGV[at] end
+local known = redis.call('HMGET', KEYS[1], unpack(names))
+local owner = redis.call('HGET', KEYS[1], 'owner')
+if known[1] and not (owner and not redis.call('ZSCORE', KEYS[2], owner)) then
+  table.insert(known, 1, owner or '')
+  return known
+end
+-- What is left of one that expired, or whose owner died, goes.
+end_bindings(KEYS[4])
+redis.call('DEL', KEYS[1])
+redis.call('HDEL', prefix .. '_kombu.rs.policies', ARGV[2])
+if known[1] then redis.call('DEL', unpack(KEYS, 5)) end
+redis.call('HSET', KEYS[1], unpack(ARGV, 5))
+if ARGV[3] ~= '' then
+  redis.call('HSET', KEYS[1], 'owner', ARGV[3])
+  redis.call('HSET', KEYS[3], 'exclusive:' .. ARGV[2], '1')
+end
+if ARGV[4] ~= '' then
+  redis.call('HSET', KEYS[1], 'expires', ARGV[4])
+  redis.call('PEXPIRE', KEYS[1], ARGV[4])
+end
+return {}
