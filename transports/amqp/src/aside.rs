@@ -83,7 +83,7 @@ impl ChannelCore {
         drop(self.session.handle.spawn(async move {
             let kept = core.keep(Arc::new(copy)).await;
             let result = match kept {
-                Ok(()) => core.settle_now("set aside", tag, |client| client.ack(tag, false)),
+                Ok(()) => core.settle_now("set aside", tag, |core| core.ack_soon(tag)),
                 Err(error) => Err(error.during("set aside").with("queue", &queue)),
             };
             core.asides().end();
@@ -95,7 +95,9 @@ impl ChannelCore {
             core.session.handle.sleep(PAUSE).await;
             if !core.is_over() {
                 // Told if it fails.
-                drop(core.settle("basic.nack", tag, |client| client.nack(tag, false, true)));
+                drop(core.settle("basic.nack", tag, |core| {
+                    core.settle_in_turn(tag, false, |client| client.nack(tag, false, true))
+                }));
             }
         }));
         Settled::reply(settled)

@@ -79,8 +79,9 @@ impl Channel for AmqpChannel {
 
     async fn basic_consume(&self, method: BasicConsume, sink: Arc<dyn DeliverySink>) -> Result<ConsumerTag> {
         self.0.session.consumes();
+        let no_ack = method.no_ack;
         let (tag, incoming) = self.0.perform("basic.consume", self.0.client.basic_consume(method)).await?;
-        let consumer = Consumer::new(tag.clone(), sink, incoming);
+        let consumer = Consumer::new(tag.clone(), sink, incoming, no_ack);
         self.0.consumers().push(Arc::clone(&consumer));
         drop(self.0.session.handle.spawn(consumer.run(Arc::downgrade(&self.0))));
         Ok(tag)
@@ -102,10 +103,9 @@ impl Channel for AmqpChannel {
         if !method.no_ack {
             self.0.session.consumes();
         }
+        let no_ack = method.no_ack;
         let fetched = self.0.perform("basic.get", self.0.client.basic_get(method)).await?;
-        if let Some(delivery) = &fetched {
-            self.0.delivered(delivery.tag);
-        }
+        self.0.delivered(fetched.as_slice(), no_ack);
         Ok(fetched)
     }
 
@@ -130,11 +130,15 @@ impl Channel for AmqpChannel {
     }
 
     fn basic_ack(&self, tag: DeliveryTag, multiple: bool) -> Settled {
-        self.0.settle("basic.ack", tag, |client| client.ack(tag, multiple))
+        self.0.settle("basic.ack", tag, |core| {
+            if multiple { core.settle_in_turn(tag, true, |client| client.ack(tag, true)) } else { core.ack_soon(tag) }
+        })
     }
 
     fn basic_nack(&self, tag: DeliveryTag, multiple: bool, requeue: bool) -> Settled {
-        self.0.settle("basic.nack", tag, |client| client.nack(tag, multiple, requeue))
+        self.0.settle("basic.nack", tag, |core| {
+            core.settle_in_turn(tag, multiple, |client| client.nack(tag, multiple, requeue))
+        })
     }
 
     fn set_aside(&self, delivery: &Delivery, queue: &ShortStr, reason: &str) -> Settled {

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use kombu_core::{ChannelEvents, DeliveryTag, Error, Result, Scope, Settled};
+use kombu_core::{ChannelEvents, Delivery, DeliveryTag, Error, Result, Scope, Settled};
 
 use crate::aside::Asides;
 use crate::client::ClientChannel;
@@ -12,6 +12,7 @@ use crate::events::Events;
 use crate::lapin::channel_gone;
 use crate::publish::Publisher;
 use crate::session::{CLOSE_PATIENCE, Session, within};
+use crate::settle::Settles;
 
 /// A channel: one AMQP channel that declares, consumes and settles, and one that publishes.
 pub(crate) struct ChannelCore {
@@ -21,6 +22,7 @@ pub(crate) struct ChannelCore {
     publisher: OnceLock<Arc<Publisher>>,
     asides: OnceLock<Asides>,
     consumers: Mutex<Vec<Arc<Consumer>>>,
+    pub(crate) settles: Settles,
     /// Closed, or lost.
     is_over: AtomicBool,
     /// The last delivery.
@@ -38,6 +40,7 @@ impl ChannelCore {
             publisher: OnceLock::new(),
             asides: OnceLock::new(),
             consumers: Mutex::default(),
+            settles: Settles::default(),
             is_over: AtomicBool::new(false),
             last_tag: AtomicU64::new(0),
             given_back: AtomicU64::new(0),
@@ -85,6 +88,7 @@ impl ChannelCore {
         {
             barrier.await;
         }
+        self.flush();
         let result = self.session.answer(work).await;
         result.map_err(|error| {
             let error = error.during(operation);
@@ -97,22 +101,26 @@ impl ChannelCore {
         })
     }
 
-    /// Notes a delivery.
-    pub(crate) fn delivered(&self, tag: DeliveryTag) {
-        self.last_tag.fetch_max(tag.0, Ordering::AcqRel);
+    /// Notes deliveries, in their order; with `no_ack` they count as settled.
+    pub(crate) fn delivered(&self, deliveries: &[Delivery], no_ack: bool) {
+        if let Some(last) = deliveries.last() {
+            self.last_tag.fetch_max(last.tag.0, Ordering::AcqRel);
+            self.settles.delivered(deliveries.iter().map(|delivery| delivery.tag), no_ack);
+        }
     }
 
     /// Learns that the broker took back everything delivered so far.
     pub(crate) fn recovered(&self) {
         self.given_back.fetch_max(self.last_tag.load(Ordering::Acquire), Ordering::AcqRel);
+        self.settles.recovered();
     }
 
     /// Settles by `how`, unless the broker has taken the delivery back.
     pub(crate) fn settle(
-        &self,
+        self: &Arc<Self>,
         operation: &'static str,
         tag: DeliveryTag,
-        how: impl FnOnce(&dyn ClientChannel) -> Result<()>,
+        how: impl FnOnce(&Arc<Self>) -> Result<()>,
     ) -> Settled {
         let settled = self.settle_now(operation, tag, how);
         if let Err(error) = &settled {
@@ -123,13 +131,12 @@ impl ChannelCore {
 
     /// As [`settle`](ChannelCore::settle), without telling of a failure.
     pub(crate) fn settle_now(
-        &self,
+        self: &Arc<Self>,
         operation: &'static str,
         tag: DeliveryTag,
-        how: impl FnOnce(&dyn ClientChannel) -> Result<()>,
+        how: impl FnOnce(&Arc<Self>) -> Result<()>,
     ) -> Result<()> {
-        let settled =
-            if self.is_taken_back(tag) { Err(channel_gone()) } else { how(&*self.client).map_err(|_| channel_gone()) };
+        let settled = if self.is_taken_back(tag) { Err(channel_gone()) } else { how(self).map_err(|_| channel_gone()) };
         settled.map_err(|error| error.during(operation).with("delivery_tag", tag))
     }
 
@@ -176,6 +183,9 @@ impl ChannelCore {
         }
         // One that never published must not begin to.
         self.publisher().close(CLOSE_PATIENCE).await;
+        if !self.is_over() {
+            self.flush();
+        }
         if self.is_over.swap(true, Ordering::AcqRel) {
             return Ok(());
         }

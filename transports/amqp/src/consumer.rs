@@ -15,6 +15,8 @@ pub(crate) struct Consumer {
     pub(crate) tag: ConsumerTag,
     sink: Arc<dyn DeliverySink>,
     incoming: Mutex<Option<Incoming>>,
+    /// Its deliveries count as settled.
+    no_ack: bool,
     /// It is being ended from this side.
     is_ending: AtomicBool,
 }
@@ -30,9 +32,9 @@ enum Found {
 }
 
 impl Consumer {
-    pub(crate) fn new(tag: ConsumerTag, sink: Arc<dyn DeliverySink>, incoming: Incoming) -> Arc<Self> {
+    pub(crate) fn new(tag: ConsumerTag, sink: Arc<dyn DeliverySink>, incoming: Incoming, no_ack: bool) -> Arc<Self> {
         let incoming = Mutex::new(Some(incoming));
-        Arc::new(Consumer { tag, sink, incoming, is_ending: AtomicBool::new(false) })
+        Arc::new(Consumer { tag, sink, incoming, no_ack, is_ending: AtomicBool::new(false) })
     }
 
     /// Hands over what comes in until there is no more.
@@ -82,8 +84,8 @@ impl Consumer {
                 }
             }
         };
-        if let Some(last) = batch.last() {
-            channel.delivered(last.tag);
+        if !batch.is_empty() {
+            channel.delivered(batch, self.no_ack);
             self.sink.deliver_all(batch);
         }
         found

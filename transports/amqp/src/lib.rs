@@ -43,8 +43,9 @@
 //!
 //! # Logs
 //!
-//! lapin writes each message that comes back to a mandatory publish into the log, with its body, as a warning of
-//! `lapin::returned_messages`; the publisher learns of it as its answer, so the target may be filtered out.
+//! lapin writes its own errors into the log, of which the connection tells as well: filter out `lapin`, as the examples do. It also
+//! writes each message that comes back to a mandatory publish into the log, with its body, as a warning of
+//! `lapin::returned_messages`; the publisher has it as its answer.
 //!
 //! # What nobody can handle
 //!
@@ -67,6 +68,7 @@ mod malformed;
 mod options;
 mod publish;
 mod session;
+mod settle;
 mod transport;
 
 pub use transport::register;
