@@ -41,7 +41,7 @@ fn run(url: &str, count: u64) -> Result<()> {
 
 fn main() -> ExitCode {
     // What happens to the connection is told through `tracing`; here it goes to standard error.
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt().with_env_filter("info,lapin=off").with_writer(std::io::stderr).init();
     let mut url = String::from("memory://");
     let mut count = 0; // for ever
     let mut arguments = std::env::args().skip(1);

@@ -67,7 +67,7 @@ fn run(redis: &str, amqp: &str) -> Result<()> {
 }
 
 fn main() -> ExitCode {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt().with_env_filter("info,lapin=off").with_writer(std::io::stderr).init();
     let mut arguments = std::env::args().skip(1);
     let mut url = |variable: &str, default: &str| {
         let given = arguments.next().or_else(|| std::env::var(variable).ok());

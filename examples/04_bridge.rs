@@ -99,7 +99,7 @@ fn run(from: &str, to: &str, sample: usize) -> Result<()> {
 }
 
 fn main() -> ExitCode {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt().with_env_filter("info,lapin=off").with_writer(std::io::stderr).init();
     let (mut urls, mut sample) = (Vec::new(), 0);
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {

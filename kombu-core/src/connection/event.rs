@@ -114,7 +114,7 @@ impl ConnectionEvent {
 
     fn log(&self) {
         match self {
-            ConnectionEvent::Connected { url } => tracing::debug!(%url, "connected"),
+            ConnectionEvent::Connected { url } => tracing::info!(%url, "connected"),
             ConnectionEvent::ConnectFailed { error, retry_in: Some(wait), .. } => {
                 tracing::warn!("{error}; trying again in {wait:?}");
             }

@@ -52,7 +52,7 @@ pub(crate) async fn connect(
         Ok(connection) => connection,
         Err(error) => {
             let told = refusal.lock().unwrap_or_else(PoisonError::into_inner).take();
-            return Err(told.unwrap_or_else(|| not_let_in(error::read(&error))));
+            return Err(told.unwrap_or_else(|| not_let_in(&error)));
         }
     };
     attempt.succeed();
@@ -165,7 +165,14 @@ async fn watch_hub(handle: HubHandle, heartbeat: Duration, killer: Killer) {
 }
 
 /// A refusal while the connection is made is one of the connection.
-fn not_let_in(error: Error) -> Error {
+fn not_let_in(error: &lapin::Error) -> Error {
+    if let lapin::ErrorKind::IOError(cause) = error.kind() {
+        return error::lost(format!(
+            "the other end hung up before it let us in ({cause}): it may be no AMQP broker, want TLS (amqps://), or be just \
+             starting"
+        ));
+    }
+    let error = error::read(error);
     match error.kind() {
         ErrorKind::AccessRefused => error.in_scope(Scope::Connection).recoverable_by(Recovery::Never),
         _ => error.in_scope(Scope::Connection),

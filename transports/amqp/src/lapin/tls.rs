@@ -77,6 +77,9 @@ fn certificates(option: &'static str, path: &str) -> Result<Vec<CertificateDer<'
 fn refused(error: &io::Error) -> Error {
     let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
     match cause {
+        Some(cause @ rustls::Error::InvalidMessage(_)) => {
+            not_trusted(format_args!("{cause}; the port may not be one for TLS"))
+        }
         Some(cause) => not_trusted(cause),
         None => lost(format!("TLS: {error}")),
     }

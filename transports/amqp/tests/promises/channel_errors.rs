@@ -3,7 +3,7 @@
 use kombu_brokers::RabbitServer;
 use kombu_core::{ErrorKind, Exchange, Queue, Scope};
 
-use crate::common::{Diary, collect, connection};
+use crate::common::{Diary, collect, connection, wait_for};
 
 #[test]
 fn a_refused_declaration_names_itself_and_the_next_use_works() {
@@ -60,4 +60,24 @@ fn who_is_not_let_in_is_told_why_without_the_password() {
     let wrong = connection(&url).connect().wait().unwrap_err();
     assert_eq!(wrong.kind(), ErrorKind::AccessRefused, "{wrong}");
     assert!(wrong.to_string().contains("no-such-host"), "{wrong}");
+}
+
+#[test]
+fn who_talks_to_something_else_is_told_so() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("amqp://{}", listener.local_addr().unwrap());
+    // Hangs up on everybody until the connection that the test makes to itself.
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let hanging_up = std::thread::spawn(move || {
+        while let Err(std::sync::mpsc::TryRecvError::Empty) = stopped.try_recv() {
+            drop(listener.accept().unwrap());
+        }
+    });
+    let connection = connection(&url);
+    let diary = Diary::of(&connection);
+    let connecting = connection.connect();
+    wait_for("it is told", || diary.text().contains("it may be no AMQP broker"));
+    drop((connecting, stop));
+    drop(std::net::TcpStream::connect(url.trim_start_matches("amqp://")).unwrap());
+    hanging_up.join().unwrap();
 }

@@ -38,11 +38,18 @@ fn alone(name: &str) -> bool {
     false
 }
 
+/// What needs a process to itself, one after the other, so that it takes one process and one node.
 #[test]
-fn each_broker_connection_has_one_helper_thread() {
-    if !alone("each_broker_connection_has_one_helper_thread") {
+fn a_process_has_the_threads_and_the_log_it_should() {
+    if !alone("a_process_has_the_threads_and_the_log_it_should") {
         return;
     }
+    each_broker_connection_has_one_helper_thread();
+    no_helper_outlives_its_hub_or_an_attempt_that_is_given_up();
+    a_callback_that_blocks_too_long_is_told_in_the_log();
+}
+
+fn each_broker_connection_has_one_helper_thread() {
     let server = RabbitServer::shared();
     let before = threads();
     let count = |name: &str| threads().get(name).copied().unwrap_or(0) - before.get(name).copied().unwrap_or(0);
@@ -112,14 +119,11 @@ fn a_blocked_callback_costs_a_dedicated_connection_nothing() {
     assert!(eventually(PATIENCE, || vhost.messages("q") == 0 && vhost.unacknowledged("q") == 0));
 }
 
-#[test]
 fn no_helper_outlives_its_hub_or_an_attempt_that_is_given_up() {
-    if !alone("no_helper_outlives_its_hub_or_an_attempt_that_is_given_up") {
-        return;
-    }
     link();
     let server = RabbitServer::shared();
     let helpers = || threads().get("lapin-io-loop").copied().unwrap_or(0);
+    wait_for("those before are gone", || helpers() == 0);
     for round in 0..3 {
         let hub = MioHub::new().unwrap();
         let connection = connection(&server.url());
@@ -146,11 +150,7 @@ fn no_helper_outlives_its_hub_or_an_attempt_that_is_given_up() {
     wait_for("nothing is left at the broker", || server.connections() == 0);
 }
 
-#[test]
 fn a_callback_that_blocks_too_long_is_told_in_the_log() {
-    if !alone("a_callback_that_blocks_too_long_is_told_in_the_log") {
-        return;
-    }
     link();
     let log = Log::default();
     let writing = log.clone();
@@ -167,6 +167,13 @@ fn a_callback_that_blocks_too_long_is_told_in_the_log() {
     }
     assert!(log.text().contains("IoPlacement::Dedicated"), "{}", log.text());
     connection.close().wait().unwrap();
+    let before = log.text().len();
+    for _ in 0..20 {
+        let connection = crate::common::connection(&vhost.url());
+        connection.producer().publish("x").routing_key("q").wait().unwrap();
+        connection.close().wait().unwrap();
+    }
+    assert!(!log.text()[before..].contains("ERROR"), "what ends in good order is no error: {}", log.text());
 }
 
 /// Keeps what is logged.
