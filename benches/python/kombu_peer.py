@@ -24,7 +24,9 @@ IDLE = 10  # seconds without a message after which the run has failed
 class Peer:
     def __init__(self, url, bodies):
         self.bodies = bodies
-        self.connection = Connection(url)
+        # Without it RabbitMQ is not asked whether it has a message; other transports do not know the option.
+        options = {"confirm_publish": True} if url.startswith("amqp") else {}
+        self.connection = Connection(url, transport_options=options)
         self.channel = self.connection.channel()
         exchange = Exchange(NAME, "direct", durable=True)
         self.queue = Queue(NAME, exchange, routing_key=NAME)

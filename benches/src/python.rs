@@ -57,15 +57,16 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 #[cfg(test)]
 mod tests {
-    use kombu_brokers::RedisServer;
+    use kombu_brokers::{RabbitServer, RedisServer};
 
     use super::*;
 
     #[test]
     fn the_peer_measures_each_way() {
         let server = RedisServer::start();
+        let vhost = RabbitServer::shared().vhost();
         let bodies = Bodies::new(100);
-        for url in ["memory://", &server.url()] {
+        for url in ["memory://", &server.url(), &vhost.url()] {
             let mut peer = Peer::start(url, &bodies);
             let batch = peer.has_batches.then_some("batch");
             for via in ["named", "default"].into_iter().chain(batch) {

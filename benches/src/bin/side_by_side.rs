@@ -9,8 +9,8 @@ use kombu_benches::redis::Pace;
 use kombu_benches::report::{self, Row};
 use kombu_benches::rig::Via;
 use kombu_benches::sample::Sample;
-use kombu_benches::{memory, redis};
-use kombu_brokers::RedisServer;
+use kombu_benches::{amqp, memory, redis};
+use kombu_brokers::{RabbitServer, RedisServer};
 
 fn main() -> ExitCode {
     let options = match Options::read(std::env::args().skip(1)) {
@@ -30,6 +30,9 @@ fn main() -> ExitCode {
     }
     if options.wants("redis") {
         measure_redis(&options, &bodies);
+    }
+    if options.wants("amqp") {
+        measure_amqp(&options, &bodies);
     }
     ExitCode::SUCCESS
 }
@@ -105,4 +108,32 @@ fn measure_redis(options: &Options, bodies: &Bodies) {
     let version = server.command(&["INFO", "server"]);
     let version = version.text().lines().find_map(|line| line.strip_prefix("redis_version:")).unwrap_or("?").to_owned();
     report::print(&format!("Redis {version}, beside {}", python.versions), &rows);
+}
+
+fn measure_amqp(options: &Options, bodies: &Bodies) {
+    // A node with the machine's processors, as it is run.
+    let server = RabbitServer::options().all_processors().start();
+    let vhost = server.vhost();
+    let mut python = Peer::start(&vhost.url(), bodies);
+    let mut rows = [
+        Row::new("publish to the default exchange, pipelined"),
+        Row::new("publish to a direct exchange, pipelined"),
+        Row::new("publish to the default exchange, one by one"),
+        Row::new("consume and ack, prefetch 256"),
+    ];
+    let round = |take: &mut dyn FnMut(usize, Sample, Sample)| {
+        let ours = |via, pace, count| amqp::publish(&vhost, via, pace, count, bodies);
+        let pipelined = ours(Via::Default, Pace::Pipelined, options.amqp);
+        let theirs = python.publish("default", options.python);
+        take(0, pipelined, theirs);
+        take(2, ours(Via::Default, Pace::OneByOne, options.python), theirs);
+        let consumed = python.consume(options.python);
+        take(3, amqp::consume(&vhost, options.amqp, bodies), consumed);
+        let named = python.publish("named", options.python);
+        vhost.purge("bench.python");
+        take(1, ours(Via::Named, Pace::Pipelined, options.amqp), named);
+    };
+    in_turn(options.rounds, round, &mut rows);
+    let version = server.eval("rabbit_misc:version()");
+    report::print(&format!("RabbitMQ {}, beside {}", version.trim_matches('"'), python.versions), &rows);
 }
