@@ -36,6 +36,8 @@ struct Parts {
     publishing: Option<Line>,
     channels: Vec<Weak<ChannelCore>>,
     publishers: Vec<Weak<Publisher>>,
+    /// Nobody would close a connection made now.
+    is_closed: bool,
     /// Why the connection is lost.
     ended: Option<Error>,
     /// Who waits for an answer that a lost connection does not give.
@@ -111,13 +113,20 @@ impl Session {
                 let dialed = within(&self.handle, DIAL_PATIENCE, self.dial()).await;
                 let line =
                     dialed.unwrap_or_else(|| Err(Error::new(ErrorKind::Timeout, "the broker does not answer")))?;
-                self.lock().publishing = Some(line.clone());
+                let is_closed = {
+                    let mut parts = self.lock();
+                    if !parts.is_closed {
+                        parts.publishing = Some(line.clone());
+                    }
+                    parts.is_closed
+                };
+                if is_closed {
+                    line.client.kill();
+                    return Err(crate::error::closed());
+                }
                 line
             }
         };
-        if self.is_closing() {
-            line.client.kill();
-        }
         Ok((line.client, false))
     }
 
@@ -227,6 +236,7 @@ impl Session {
         self.publishers().iter().for_each(|publisher| publisher.end(&closed));
         let lines: Vec<Line> = {
             let mut parts = self.lock();
+            parts.is_closed = true;
             let lines = [parts.publishing.take(), parts.main.take()];
             lines.into_iter().flatten().collect()
         };
@@ -247,6 +257,7 @@ impl Session {
         self.failed(crate::error::closed().in_scope(Scope::Connection));
         let lines = {
             let mut parts = self.lock();
+            parts.is_closed = true;
             [parts.publishing.take(), parts.main.take()]
         };
         lines.iter().flatten().for_each(|line| line.client.kill());

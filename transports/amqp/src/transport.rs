@@ -157,9 +157,11 @@ fn capabilities() -> Capabilities {
     capabilities.recovery = Support::Emulated;
     capabilities.priority = Some(Priority { levels: u8::MAX, order: PriorityOrder::HighFirst });
     capabilities.restore_after_crash = Some(Duration::ZERO);
-    // RabbitMQ's own limit.
-    capabilities.max_body = Some(512 << 20);
+    capabilities.max_body = Some(MAX_BODY);
     capabilities.ordering = Ordering::Queue;
     capabilities.deliveries_survive_reconnect = false;
     capabilities
 }
+
+/// The largest body in bytes, which is RabbitMQ's own limit; its default is lower.
+pub(crate) const MAX_BODY: u64 = 512 << 20;

@@ -24,6 +24,7 @@ use lapin::options::{
 use super::table::short;
 use super::{error, properties, table};
 use crate::client::{ClientChannel, Flight, Incoming, Landed};
+use crate::transport::MAX_BODY;
 
 /// A channel of a lapin connection.
 pub(super) struct LapinChannel {
@@ -219,6 +220,11 @@ impl ClientChannel for LapinChannel {
     fn publish(&self, mandatory: bool, envelope: &Arc<Envelope>) -> Result<Flight> {
         let exchange = short(&envelope.exchange, "the exchange's name")?;
         let routing_key = short(&envelope.routing_key, "the routing key")?;
+        let size = u64::try_from(envelope.body.len()).unwrap_or(u64::MAX);
+        if size > MAX_BODY {
+            let message = format!("the body takes {size} bytes; RabbitMQ allows {MAX_BODY} at the most");
+            return Err(Error::new(ErrorKind::InvalidArgument, message));
+        }
         if !envelope.headers.is_empty() {
             self.fits("headers and properties", properties::size(envelope), FRAME)?;
         }
