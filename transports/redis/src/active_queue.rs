@@ -68,11 +68,24 @@ impl ActiveQueue {
 
     /// Notes how much its consumers may have.
     pub(crate) fn look_at_credit(&mut self) {
-        let of_kind = |no_ack: bool| {
-            let consumers = self.consumers.iter().filter(|consumer| consumer.no_ack == no_ack);
-            consumers.map(|consumer| consumer.credit()).fold(0, usize::saturating_add)
-        };
-        self.credit = (of_kind(false), of_kind(true));
+        self.credit = (0, 0);
+        for consumer in &self.consumers {
+            // What it may have from now on is to be looked at again.
+            consumer.note_looked();
+            let credit = if consumer.no_ack { &mut self.credit.1 } else { &mut self.credit.0 };
+            // More than is ever taken at once needs no counting.
+            if *credit < ENOUGH {
+                *credit = credit.saturating_add(consumer.credit());
+            }
+        }
+        // While it had none, nobody looked.
+        self.may_have |= self.credit() > 0 && !self.had_credit;
+        self.had_credit = self.credit() > 0;
+    }
+
+    /// Says whether it has a consumer whose credit changes without a word.
+    pub(crate) fn has_silent(&self) -> bool {
+        self.consumers.iter().any(|consumer| consumer.no_ack)
     }
 
     /// Returns how many messages its consumers may have.
@@ -103,7 +116,9 @@ impl ActiveQueue {
 
     /// Says whether a consumer without acknowledgement waits for the application to take what it has.
     pub(crate) fn is_choked(&self) -> bool {
-        self.consumers.iter().any(|consumer| consumer.no_ack && consumer.may_have() && consumer.credit() == 0)
+        // One that has got room since the look has nobody else to say so.
+        let waits = |consumer: &Consumer| consumer.room() == 0 || consumer.credit() > 0;
+        self.consumers.iter().any(|consumer| consumer.no_ack && consumer.may_have() && waits(consumer))
     }
 
     /// Returns the consumer whose turn it is, of one kind or of both and of the highest priority, and counts its delivery.
@@ -127,3 +142,6 @@ impl ActiveQueue {
         None
     }
 }
+
+/// How much credit is counted.
+const ENOUGH: usize = 4096;

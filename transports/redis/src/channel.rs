@@ -26,7 +26,7 @@ use crate::consumer::Consumer;
 use crate::dying::Dying;
 use crate::malformed;
 use crate::session::{QUIESCE_INTERVAL, Session};
-use crate::settle::Returning;
+use crate::settle::{Owners, Returning};
 use crate::take::{Fetch, TakenList, Taking, queue_json};
 use crate::unacked::Place;
 
@@ -332,7 +332,7 @@ impl ChannelCore {
 
     /// Gives every unsettled delivery back and waits until the server has them.
     async fn give_back_all(self: &Arc<Self>) -> Result<()> {
-        self.submit_settles(&self.session);
+        self.session.submit_settles();
         let held = self.take_unacked();
         let (worn_out, looks) = self.session.look_before_return(&held);
         let items: Vec<_> = held
@@ -349,15 +349,15 @@ impl ChannelCore {
         for items in items.chunks(GIVE_BACK_AT_ONCE).rev() {
             let batch = kombu_core::answer::AnswerBatch::new();
             answers.push(batch.answer(0));
-            let channel = Some(Arc::clone(self));
-            Returning { items: items.to_vec(), delivered: true, answers: Some(batch), channel, is_repeated: false }
+            let owners = Owners::of(self, items.len());
+            Returning { items: items.to_vec(), delivered: true, answers: Some(batch), owners, is_repeated: false }
                 .submit(&self.session);
         }
         if !worn_out.is_empty() {
             let batch = kombu_core::answer::AnswerBatch::new();
             answers.push(batch.answer(0));
-            let channel = Some(Arc::clone(self));
-            Dying { items: worn_out, answers: Some(batch), channel, is_repeated: false }.submit(&self.session);
+            let owners = Owners::of(self, worn_out.len());
+            Dying { items: worn_out, answers: Some(batch), owners, is_repeated: false }.submit(&self.session);
         }
         self.session.look_at(&looks);
         consumers.iter().for_each(|consumer| consumer.return_credit());

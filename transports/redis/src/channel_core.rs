@@ -17,7 +17,6 @@ use crate::consumer::{Consumer, Window};
 use crate::deliver::Arrived;
 use crate::publish::Unrouted;
 use crate::session::{Session, is_closed};
-use crate::settle::Pending;
 use crate::unacked::{Held, Place, Unacked};
 
 /// A channel. Its state sits behind short mutexes that are never held while user code runs.
@@ -41,7 +40,6 @@ struct State {
     ended: Option<Error>,
     unacked: Unacked,
     consumers: IndexMap<ConsumerTag, Arc<Consumer>>,
-    settles: Pending,
     next_consumer: u64,
 }
 
@@ -71,6 +69,7 @@ impl ChannelCore {
         let count = u32::from(qos.prefetch_count);
         if qos.global {
             self.window.set_limit(count);
+            self.session.credits.note_window();
         } else {
             self.prefetch.store(count, Ordering::Release);
         }
@@ -181,7 +180,7 @@ impl ChannelCore {
                 return Settled::ready(Err(error.recoverable_by(Recovery::ReopenChannel)));
             }
             match state.unacked.take(tag, multiple) {
-                Some(taken) => (state.settle(&self.session, &taken, how), taken),
+                Some(taken) => (self.note_settles(&taken, how), taken),
                 None => {
                     drop(state);
                     return Settled::ready(Err(self.end_by_unknown_tag(tag)));
@@ -229,12 +228,6 @@ impl ChannelCore {
         self.session.lock(&self.state).unacked.take_all()
     }
 
-    /// Sends the settles since the last tick.
-    pub(crate) fn submit_settles(self: &Arc<Self>, session: &Session) {
-        let settles = std::mem::take(&mut session.lock(&self.state).settles);
-        settles.submit(session, self);
-    }
-
     /// Ends the channel without a word to the server, which cannot be reached.
     pub(crate) fn abandon(&self, error: &Error) {
         self.mark_ended(Some(error));
@@ -244,8 +237,6 @@ impl ChannelCore {
             self.session.topology.remove_consumer(&consumer.queue);
         }
         drop(self.take_unacked());
-        let settles = std::mem::take(&mut self.session.lock(&self.state).settles);
-        settles.fail(error);
         self.fail_publishes(&self.session, error);
         self.session.forget_channel(self.id);
         self.observe(None);
@@ -278,10 +269,17 @@ impl ChannelCore {
     }
 
     /// Notes the deadline of what waits for routes.
-    pub(crate) fn note_deadline(&self, deadline: Option<Instant>) {
+    pub(crate) fn note_deadline(self: &Arc<Self>, deadline: Option<Instant>) {
         let Some(deadline) = deadline else { return };
-        let mut soonest = self.session.lock(&self.soonest);
-        *soonest = Some(soonest.map_or(deadline, |soonest| soonest.min(deadline)));
+        let is_first = {
+            let mut soonest = self.session.lock(&self.soonest);
+            let is_first = soonest.is_none();
+            *soonest = Some(soonest.map_or(deadline, |soonest| soonest.min(deadline)));
+            is_first
+        };
+        if is_first {
+            self.session.lock(&self.session.watched).push(Arc::clone(self));
+        }
     }
 
     // ---- events
@@ -342,27 +340,29 @@ pub(crate) enum How<'a> {
     SetAside(&'a str),
 }
 
-impl State {
+impl ChannelCore {
     /// Notes what is to be sent; the answer is that of the last delivery.
-    fn settle(&mut self, session: &Session, taken: &[Held], how: How<'_>) -> Settled {
+    fn note_settles(self: &Arc<Self>, taken: &[Held], how: How<'_>) -> Settled {
+        let session = &self.session;
+        let mut settles = session.lock(&session.settles);
         let mut answer = Settled::ready(Ok(()));
         for held in taken {
             let Place::Recorded(number) = held.place else { continue };
             answer = match how {
                 How::Reject if session.dead_letters(&held.queue) => {
-                    self.settles.die(number, held.queue.clone(), Reason::Rejected)
+                    settles.die(self, number, held.queue.clone(), Reason::Rejected)
                 }
-                How::Forget | How::Reject => self.settles.forget(number),
+                How::Forget | How::Reject => settles.forget(self, number),
                 How::GiveBack if session.is_worn_out(&held.queue, held.count) => {
-                    self.settles.die(number, held.queue.clone(), Reason::DeliveryLimit)
+                    settles.die(self, number, held.queue.clone(), Reason::DeliveryLimit)
                 }
                 How::GiveBack => {
                     if held.expires || session.policy(&held.queue).is_some() {
-                        self.settles.look_at(&held.queue);
+                        settles.look_at(&held.queue);
                     }
-                    self.settles.give_back(number, Arc::clone(&held.list))
+                    settles.give_back(self, number, Arc::clone(&held.list))
                 }
-                How::SetAside(reason) => self.settles.set_aside(number, held.queue.clone(), reason.to_owned()),
+                How::SetAside(reason) => settles.set_aside(self, number, held.queue.clone(), reason.to_owned()),
             };
         }
         answer

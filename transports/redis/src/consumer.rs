@@ -8,6 +8,7 @@ use kombu_core::method::BasicConsume;
 use kombu_core::{Result, ShortStr};
 
 use crate::channel_core::ChannelCore;
+use crate::cycle::Credits;
 
 /// A consumer: where its deliveries go, and how many more it may have.
 pub(crate) struct Consumer {
@@ -28,6 +29,9 @@ pub(crate) struct Consumer {
     cancelled: AtomicBool,
     /// Whether others come first: it takes nothing.
     held_back: AtomicBool,
+    credits: Arc<Credits>,
+    /// Whether its credit has changed since it was looked at.
+    has_changed: AtomicBool,
 }
 
 /// How many deliveries may be unsettled at once, and how many are.
@@ -63,6 +67,8 @@ impl Consumer {
     ) -> Result<Arc<Self>> {
         let window = channel.prefetch();
         Ok(Arc::new(Consumer {
+            credits: Arc::clone(&channel.session.credits),
+            has_changed: AtomicBool::new(false),
             tag,
             queue: method.queue.clone(),
             no_ack: method.no_ack,
@@ -113,6 +119,7 @@ impl Consumer {
             if let Some(channel) = self.channel.upgrade() {
                 channel.window.unsettled.fetch_add(1, Ordering::AcqRel);
             }
+            self.note_changed();
         }
     }
 
@@ -124,17 +131,35 @@ impl Consumer {
             if let Some(channel) = self.channel.upgrade() {
                 channel.window.unsettled.fetch_sub(1, Ordering::AcqRel);
             }
+            self.note_changed();
         }
     }
 
     /// Notes whether others come first; says whether that is new.
     pub(crate) fn hold_back(&self, is_held_back: bool) -> bool {
-        self.held_back.swap(is_held_back, Ordering::AcqRel) != is_held_back
+        let has_changed = self.held_back.swap(is_held_back, Ordering::AcqRel) != is_held_back;
+        if has_changed {
+            self.note_changed();
+        }
+        has_changed
     }
 
     /// Ends it: it gets nothing more.
     pub(crate) fn cancel(&self) {
         self.cancelled.store(true, Ordering::Release);
+        self.note_changed();
+    }
+
+    /// Notes that its credit has changed, or is to be looked at for the first time.
+    pub(crate) fn note_changed(&self) {
+        if !self.has_changed.swap(true, Ordering::AcqRel) {
+            self.credits.note(&self.queue);
+        }
+    }
+
+    /// Notes that it is looked at: before that, so that no change is missed.
+    pub(crate) fn note_looked(&self) {
+        self.has_changed.swap(false, Ordering::AcqRel);
     }
 }
 

@@ -1,5 +1,6 @@
 //! From the bytes of a message to the consumer that gets it, or to where it goes instead.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use crate::consumer::Consumer;
 use crate::envelope::{self, Limits, Received};
 use crate::malformed;
 use crate::session::Session;
-use crate::settle::{Aside, Returning};
+use crate::settle::{Aside, Owners, Returning};
 use crate::take::TakenList;
 use crate::unacked::Place;
 
@@ -44,6 +45,7 @@ impl Session {
     /// Reads messages and hands them to their consumers, with no lock held.
     pub(crate) fn deliver(self: &Arc<Self>, chosen: Vec<(Arc<Consumer>, Raw)>) {
         let mut arrived: Vec<(Arc<Consumer>, Vec<Arrived>)> = Vec::new();
+        let mut places: HashMap<*const Consumer, usize> = HashMap::new();
         for (consumer, raw) in chosen {
             let number = raw.number;
             match self.read(raw) {
@@ -51,10 +53,16 @@ impl Session {
                     consumer.return_credit();
                     self.expire(one);
                 }
-                Ok(one) => match arrived.iter_mut().find(|(other, _)| Arc::ptr_eq(other, &consumer)) {
-                    Some((_, all)) => all.push(one),
-                    None => arrived.push((consumer, vec![one])),
-                },
+                Ok(one) => {
+                    let place = match arrived.first() {
+                        Some((first, _)) if Arc::ptr_eq(first, &consumer) => 0,
+                        _ => *places.entry(Arc::as_ptr(&consumer)).or_insert(arrived.len()),
+                    };
+                    match arrived.get_mut(place) {
+                        Some((_, all)) => all.push(one),
+                        None => arrived.push((consumer, vec![one])),
+                    }
+                }
                 Err((malformed, queue)) => {
                     consumer.return_credit();
                     if let Some(channel) = consumer.channel.upgrade() {
@@ -171,7 +179,8 @@ impl Session {
             self.handle_element(list, text, None);
         }
         if !items.is_empty() {
-            Returning { items, delivered: false, answers: None, channel: None, is_repeated: false }.submit(self);
+            Returning { items, delivered: false, answers: None, owners: Owners::default(), is_repeated: false }
+                .submit(self);
         }
     }
 
@@ -185,7 +194,8 @@ impl Session {
             })
             .collect();
         if !items.is_empty() {
-            Returning { items, delivered: false, answers: None, channel: None, is_repeated: false }.submit(self);
+            Returning { items, delivered: false, answers: None, owners: Owners::default(), is_repeated: false }
+                .submit(self);
         }
     }
 }

@@ -7,12 +7,11 @@ use kombu_core::{Error, ErrorKind, Result, ShortStr};
 use kombu_virtual::death::Reason;
 use redis::Value;
 
-use crate::channel_core::ChannelCore;
 use crate::deliver::Arrived;
 use crate::request::Request;
 use crate::scripts::{DeadLetter, Told};
 use crate::session::Session;
-use crate::settle::{finish, lease_lost, read};
+use crate::settle::{Owners, finish, lease_lost, read};
 use crate::unacked::{Held, Place};
 
 /// Messages that are taken out of the record of what is unacknowledged, and left to be sent on if their queues say so.
@@ -20,7 +19,8 @@ pub(crate) struct Dying {
     /// The numbers of their fields, their queues, and why.
     pub(crate) items: Vec<(u64, ShortStr, Reason)>,
     pub(crate) answers: Option<Arc<AnswerBatch<()>>>,
-    pub(crate) channel: Option<Arc<ChannelCore>>,
+    /// Who is told of a failure; nobody when the application did not have them.
+    pub(crate) owners: Owners,
     /// It was sent before and the answer was lost: what is gone now went then.
     pub(crate) is_repeated: bool,
 }
@@ -66,7 +66,7 @@ impl Dying {
 
     /// Answers everybody who settled.
     pub(crate) fn finish(self, session: &Session, result: Result<()>, failed: Vec<(usize, Error)>) {
-        finish(session, self.channel.as_ref(), self.answers.as_ref(), result, failed);
+        finish(session, &self.owners, self.answers.as_ref(), result, failed);
     }
 }
 
@@ -82,7 +82,7 @@ impl Session {
         match arrived.place {
             Place::Recorded(number) => {
                 let items = vec![(number, arrived.queue, Reason::Expired)];
-                Dying { items, answers: None, channel: None, is_repeated: false }.submit(self);
+                Dying { items, answers: None, owners: Owners::default(), is_repeated: false }.submit(self);
             }
             Place::Nowhere => {
                 if let Some(text) = arrived.text {

@@ -82,6 +82,10 @@ mod channel_core;
 mod confirm;
 mod connection;
 mod consumer;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+mod cost;
+mod cycle;
 mod declare;
 mod define;
 mod definition;

@@ -17,7 +17,7 @@
 //! | `maybe_refresh_binding_expiry` | `Session::maybe_refresh_binding_expiry` |
 //! | `_on_connection_disconnect` | [`handle_down`](MultiChannelPoller::handle_down) |
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,9 +30,10 @@ use crate::active_queue::ActiveQueue;
 use crate::brpop::Waiter;
 use crate::connection::{Greeting, Link, Role};
 use crate::consumer::Consumer;
+use crate::cycle::{Credits, Cycle, Turn};
 use crate::deliver::Raw;
 use crate::listen::Listener;
-use crate::options::{QueueOrder, RedisOptions, Wake};
+use crate::options::{RedisOptions, Wake};
 use crate::session::Session;
 use crate::take::{TakenList, Taking, queue_json};
 use crate::waiters::{Inbox, Waiters};
@@ -63,15 +64,22 @@ impl Wakes {
     fn is_pop(self) -> bool {
         self == Wakes::POP
     }
+
+    /// How many lists of a queue are waited for by a blocking move: the rest is watched.
+    fn moved(self, queue: &ActiveQueue) -> usize {
+        match self {
+            Wakes { moves: true, watches: true } if queue.has_waiter => 1.min(queue.lists.len()),
+            Wakes { moves: true, watches: false } => queue.lists.len(),
+            _ => 0,
+        }
+    }
 }
 
 /// Serves the consumers of all channels of a connection. Belongs to the hub's thread.
 pub(crate) struct MultiChannelPoller {
-    order: QueueOrder,
+    queues: Cycle,
     /// Whether the list of messages without a priority is the last that is served.
     is_high_first: bool,
-    /// In cycle order.
-    queues: Vec<ActiveQueue>,
     wake: Wake,
     wakes: Wakes,
     pub(crate) waiter: Waiter,
@@ -82,6 +90,8 @@ pub(crate) struct MultiChannelPoller {
     is_taking: bool,
     is_paused: bool,
     is_stopped: bool,
+    /// Whether a socket may not be used any more.
+    has_left: bool,
     /// Looks again whether the application has taken what waits.
     is_looking: bool,
     /// How many messages a claim may take: grows while claims come back full, so that a short backlog is shared with the
@@ -93,9 +103,8 @@ impl MultiChannelPoller {
     /// Makes a poller without consumers.
     pub(crate) fn new(options: &RedisOptions) -> Self {
         MultiChannelPoller {
-            order: options.queue_order_strategy,
+            queues: Cycle::new(options.queue_order_strategy),
             is_high_first: options.priority_order == PriorityOrder::HighFirst,
-            queues: Vec::new(),
             wake: options.wake,
             wakes: Wakes::POP,
             waiter: Waiter::new(options.polling_interval),
@@ -105,6 +114,7 @@ impl MultiChannelPoller {
             is_taking: false,
             is_paused: false,
             is_stopped: false,
+            has_left: false,
             is_looking: false,
             burst: FIRST_BURST,
         }
@@ -118,36 +128,42 @@ impl MultiChannelPoller {
     ///
     /// `InvalidArgument` for a name that cannot be written.
     pub(crate) fn add(&mut self, session: &Session, consumer: &Arc<Consumer>) -> Result<()> {
-        if let Some(queue) = self.queues.iter_mut().find(|queue| queue.name == consumer.queue) {
+        consumer.note_changed();
+        let added = self.queues.change(&consumer.queue, |queue| {
             queue.add(consumer);
             queue.may_have = true;
+        });
+        if added.is_some() {
             return Ok(());
         }
         let lists = session.keys.lists(&consumer.queue).map(Into::into).collect();
         let mut queue = ActiveQueue::new(consumer, queue_json(&consumer.queue)?, lists);
-        queue.has_waiter = self.queues.iter().filter(|queue| queue.has_waiter).count() < MAX_WAITERS;
-        self.queues.push(queue);
-        if self.order == QueueOrder::Sorted {
-            self.queues.sort_by(|left, right| left.name.cmp(&right.name));
-        }
+        queue.has_waiter = self.queues.count_waiting() < MAX_WAITERS;
+        self.queues.add(queue);
         Ok(())
     }
 
     /// Takes a consumer out.
     pub(crate) fn discard(&mut self, consumer: &Arc<Consumer>) {
-        self.queues.iter_mut().for_each(|queue| queue.discard(consumer));
-        self.queues.retain(|queue| !queue.consumers.is_empty());
+        self.has_left = true;
+        let is_last = self.queues.change(&consumer.queue, |queue| {
+            queue.discard(consumer);
+            queue.consumers.is_empty()
+        });
+        if is_last == Some(true) {
+            self.queues.remove(&consumer.queue);
+        }
         self.listener.discard(consumer);
         let Some(channel) = consumer.channel.upgrade() else { return };
         let is_in = |mode: Mode, poller: &Self| match mode {
             Mode::Brpop => {
-                let mut all = poller.queues.iter().flat_map(|queue| &queue.consumers);
+                let mut all = poller.queues.all().flat_map(|queue| &queue.consumers);
                 all.any(|other| other.channel.upgrade().is_some_and(|other| other.id == channel.id))
             }
             Mode::Listen => poller.listener.serves(channel.id),
         };
         for mode in [Mode::Brpop, Mode::Listen] {
-            if !is_in(mode, self) {
+            if self.chan_to_sock.contains_key(&(channel.id, mode)) && !is_in(mode, self) {
                 self.chan_to_sock.remove(&(channel.id, mode));
             }
         }
@@ -161,9 +177,7 @@ impl MultiChannelPoller {
 
     /// Returns the consumers of a queue.
     pub(crate) fn consumers_of(&self, queue: &str) -> Vec<Arc<Consumer>> {
-        let lists =
-            self.queues.iter().filter(|active| active.name == *queue).flat_map(|active| active.consumers.clone());
-        let mut found: Vec<_> = lists.collect();
+        let mut found = self.queues.get(queue).map(|active| active.consumers.clone()).unwrap_or_default();
         for consumer in self.listener.consumers_of(queue) {
             if !found.iter().any(|other| Arc::ptr_eq(other, &consumer)) {
                 found.push(consumer);
@@ -177,9 +191,28 @@ impl MultiChannelPoller {
         self.consumers_of(queue).into_iter().next()
     }
 
-    /// Returns the consumer that gets the next message of a queue, and counts it.
-    pub(crate) fn choose(&mut self, queue: &str, no_ack: bool) -> Option<Arc<Consumer>> {
-        self.queues.iter_mut().find(|active| active.name == *queue)?.choose(Some(no_ack))
+    /// Returns what was taken with the consumers that get it, each counted, and what nobody wants any more.
+    pub(crate) fn choose(&mut self, raws: Vec<Raw>) -> (Vec<(Arc<Consumer>, Raw)>, Vec<Raw>) {
+        let mut chosen = Vec::with_capacity(raws.len());
+        let mut unwanted = Vec::new();
+        let mut raws = raws.into_iter().peekable();
+        while let Some(first) = raws.peek() {
+            let name = first.list.queue.clone();
+            let is_known = self.queues.change(&name, |queue| {
+                while let Some(raw) = raws.next_if(|raw| raw.list.queue == name) {
+                    match queue.choose(Some(raw.list.no_ack)) {
+                        Some(consumer) => chosen.push((consumer, raw)),
+                        None => unwanted.push(raw),
+                    }
+                }
+            });
+            if is_known.is_none() {
+                while let Some(raw) = raws.next_if(|raw| raw.list.queue == name) {
+                    unwanted.push(raw);
+                }
+            }
+        }
+        (chosen, unwanted)
     }
 
     // ---- once per tick
@@ -187,7 +220,7 @@ impl MultiChannelPoller {
     /// Notes how much may be taken. What was settled to make room for it is sent between this and
     /// [`on_poll_start`](MultiChannelPoller::on_poll_start), so that a message given back is there when its place is filled.
     pub(crate) fn look_at_credit(&mut self) {
-        self.queues.iter_mut().for_each(ActiveQueue::look_at_credit);
+        self.queues.look();
     }
 
     /// Claims from queues that may have messages; sees to it that the others wake us; subscribes.
@@ -196,62 +229,48 @@ impl MultiChannelPoller {
             self.waiter.unblock(session);
             return self.waiters.end_all(session);
         }
-        // In cycle order: who may have messages, who is idle, and both.
-        let mut busy = Vec::new();
-        let mut wanted = Vec::new();
-        let mut open = Vec::new();
-        let mut is_choked = false;
-        for (index, queue) in self.queues.iter_mut().enumerate() {
-            let credit = queue.credit();
-            // While it had none, nobody looked.
-            queue.may_have |= credit > 0 && !queue.had_credit;
-            queue.had_credit = credit > 0;
-            if credit == 0 {
-                is_choked |= queue.is_choked();
-                continue;
-            }
-            open.push(index);
-            if queue.may_have { busy.push(index) } else { wanted.push(index) }
-        }
         // Whoever has given no sign of life for too long must know first whether it is still alive.
         if !session.is_overdue(hub.now()) {
-            self.claim(session, &busy, open);
+            let had_messages = !self.queues.busy().is_empty();
+            self.claim(session);
             if self.wakes.is_pop() {
-                self.register_brpop(session, hub, busy.is_empty(), &wanted);
+                self.register_brpop(session, hub, !had_messages);
             } else {
-                self.register_waits(session, hub, &wanted);
+                self.register_waits(session, hub);
             }
         }
         self.register_listen(session, hub);
-        if is_choked {
+        if self.queues.silent().any(|queue| queue.credit() == 0 && queue.is_choked()) {
             self.look_again(session, hub);
         }
     }
 
     /// Sends a claim from queues that may have messages, and one that gives back what nobody has room for.
-    fn claim(&mut self, session: &Arc<Session>, busy: &[usize], open: Vec<usize>) {
+    fn claim(&mut self, session: &Arc<Session>) {
         let dirty: Vec<Inbox> = self.waiters.dirty().collect();
-        let mut group = Vec::new();
-        if let Some(first) = busy.first()
+        let mut group: Vec<Turn> = Vec::new();
+        if let Some(first) = self.queues.busy().first()
             && !self.is_taking
             && !self.is_paused
         {
             // Nothing waits for the idle queues while a claim may find messages, if one socket waits for all: look at them, too.
-            group = if self.wakes.is_pop() { open } else { busy.to_vec() };
-            group.truncate(MAX_QUEUES);
+            let served = if self.wakes.is_pop() { self.queues.open() } else { self.queues.busy() };
+            group = served.iter().take(MAX_QUEUES).cloned().collect();
             if group.last().is_some_and(|last| last < first) {
                 group.pop();
-                group.push(*first);
+                group.push(first.clone());
             }
         }
         let mut chosen = Vec::with_capacity(group.len());
         let mut room = 0_usize;
-        for index in &group {
-            let queue = &mut self.queues[*index];
-            let no_ack = queue.kind_to_take();
-            let limit = queue.credit_of(no_ack);
+        for turn in &group {
+            let kind = self.queues.change(&turn.1, |queue| {
+                let no_ack = queue.kind_to_take();
+                (no_ack, queue.credit_of(no_ack))
+            });
+            let Some((no_ack, limit)) = kind else { continue };
             room = room.saturating_add(limit);
-            chosen.push((*index, no_ack, limit));
+            chosen.push((turn, no_ack, limit));
         }
         let count = self.burst.min(room);
         let mut inboxes = Vec::new();
@@ -265,12 +284,9 @@ impl MultiChannelPoller {
                 inboxes.extend(self.waiters.end(session, &list));
             }
         }
-        let is_in = |inbox: &Inbox| chosen.iter().any(|(index, ..)| self.queues[*index].name == inbox.queue);
+        let is_in = |inbox: &Inbox| chosen.iter().any(|(turn, ..)| turn.1 == inbox.queue);
         let (own, others): (Vec<Inbox>, Vec<Inbox>) = dirty.into_iter().partition(|inbox| count > 0 && is_in(inbox));
-        let is_of_full = |inbox: &Inbox| {
-            let queue = self.queues.iter().find(|queue| queue.name == inbox.queue);
-            queue.is_none_or(|queue| queue.credit() == 0)
-        };
+        let is_of_full = |inbox: &Inbox| self.queues.get(&inbox.queue).is_none_or(|queue| queue.credit() == 0);
         let surplus: Vec<Inbox> = others.into_iter().filter(is_of_full).collect();
         inboxes.extend(own);
         self.waiters.clean(&inboxes);
@@ -281,11 +297,12 @@ impl MultiChannelPoller {
         if count == 0 {
             return;
         }
-        let steps = group.iter().map(|index| self.queues[*index].lists.len()).max().unwrap_or(0);
-        let mut ordered = Vec::with_capacity(steps * chosen.len());
+        let served: Vec<_> =
+            chosen.iter().filter_map(|(turn, no_ack, limit)| Some((self.queues.at(turn)?, *no_ack, *limit))).collect();
+        let steps = served.iter().map(|(queue, ..)| queue.lists.len()).max().unwrap_or(0);
+        let mut ordered = Vec::with_capacity(steps * served.len());
         for step in 0..steps {
-            for (index, no_ack, limit) in &chosen {
-                let queue = &self.queues[*index];
+            for (queue, no_ack, limit) in &served {
                 ordered.extend(queue.lists.get(step).map(|key| TakenList {
                     key: Arc::clone(key),
                     queue: queue.name.clone(),
@@ -316,16 +333,16 @@ impl MultiChannelPoller {
     }
 
     /// Returns the lists of queues whose consumers may have no room any more once `count` messages are taken from `group`.
-    fn exhausted_by(&self, group: &[usize], count: usize) -> Vec<Arc<str>> {
-        let shares = group.iter().any(|index| self.queues[*index].shares_window());
-        let mut lists = Vec::new();
-        for (index, queue) in self.queues.iter().enumerate() {
-            let is_claimed = group.contains(&index) || shares && queue.shares_window();
-            if is_claimed && queue.credit() <= count {
-                lists.extend(queue.lists.iter().cloned());
-            }
+    fn exhausted_by(&self, group: &[Turn], count: usize) -> Vec<Arc<str>> {
+        let own = || group.iter().filter_map(|turn| self.queues.at(turn));
+        let lists = |queue: &ActiveQueue| queue.lists.clone();
+        if self.queues.credits.is_shared() && own().any(ActiveQueue::shares_window) {
+            let is_claimed = |queue: &&ActiveQueue| {
+                queue.credit() <= count && (queue.shares_window() || group.iter().any(|turn| turn.1 == queue.name))
+            };
+            return self.queues.waiting().filter(is_claimed).flat_map(lists).collect();
         }
-        lists
+        own().filter(|queue| queue.has_waiter && queue.credit() <= count).flat_map(lists).collect()
     }
 
     /// Looks again, a little later, whether the application has taken what waits.
@@ -345,31 +362,41 @@ impl MultiChannelPoller {
         );
     }
 
+    /// Returns the lists of a queue, where messages without a priority lie first.
+    fn waited_lists(&self, queue: &ActiveQueue) -> Vec<Arc<str>> {
+        let mut lists = queue.lists.clone();
+        if self.is_high_first {
+            lists.reverse();
+        }
+        lists
+    }
+
     /// Sees to it that every queue with credit that has no messages wakes us when it does.
-    fn register_waits(&mut self, session: &Arc<Session>, hub: &dyn Hub, wanted: &[usize]) {
+    fn register_waits(&mut self, session: &Arc<Session>, hub: &dyn Hub) {
         let mut moves: Vec<(Arc<str>, ShortStr)> = Vec::new();
-        let mut watched: Vec<(ShortStr, Vec<Arc<str>>)> = Vec::new();
         // What may have messages goes on waiting, but does not begin to.
-        let busy = self.queues.iter().filter(|queue| queue.may_have && queue.credit() > 0 && queue.has_waiter);
-        let busy: Vec<Arc<str>> = busy.flat_map(|queue| queue.lists.iter().cloned()).collect();
-        for index in wanted {
-            let queue = &mut self.queues[*index];
-            let moved = match self.wakes {
-                Wakes { moves: true, watches: true } if queue.has_waiter => 1,
-                Wakes { moves: true, watches: false } => queue.lists.len(),
-                _ => 0,
-            };
-            // Where messages without a priority lie comes first.
-            let mut lists = queue.lists.clone();
-            if self.is_high_first {
-                lists.reverse();
+        let mut busy: Vec<Arc<str>> = Vec::new();
+        if self.wakes.moves {
+            for queue in self.queues.waiting().filter(|queue| queue.credit() > 0) {
+                if queue.may_have {
+                    busy.extend(queue.lists.iter().cloned());
+                    continue;
+                }
+                let moved = self.wakes.moved(queue);
+                let lists = self.waited_lists(queue);
+                moves.extend(lists.into_iter().take(moved).map(|list| (list, queue.name.clone())));
             }
-            if self.wakes.watches && queue.watch == Watch::No && lists.len() > moved {
-                queue.watch = Watch::Asked;
-                watched.push((queue.name.clone(), lists.split_off(moved)));
+        }
+        let mut watched: Vec<(ShortStr, Vec<Arc<str>>)> = Vec::new();
+        if self.wakes.watches {
+            for turn in self.queues.unwatched() {
+                let Some(queue) = self.queues.at(turn) else { continue };
+                watched.push((queue.name.clone(), self.waited_lists(queue).split_off(self.wakes.moved(queue))));
             }
-            lists.truncate(moved);
-            moves.extend(lists.into_iter().map(|list| (list, queue.name.clone())));
+            watched.retain(|(_, lists)| !lists.is_empty());
+            for (name, _) in &watched {
+                self.queues.change(name, |queue| queue.watch = Watch::Asked);
+            }
         }
         if !self.is_paused && (!moves.is_empty() || self.waiters.is_armed()) {
             let name = if moves.is_empty() {
@@ -377,8 +404,7 @@ impl MultiChannelPoller {
             } else {
                 session.ensure_registered()
             };
-            let wanted: Vec<_> = moves.iter().map(|(list, queue)| (list, queue)).collect();
-            self.waiters.wait_for(session, hub, &name, &wanted, &busy);
+            self.waiters.wait_for(session, hub, &name, &moves, &busy);
         }
         for chunk in watched.chunks(MAX_WATCHED) {
             let names = chunk.iter().map(|(name, _)| name.clone()).collect();
@@ -389,20 +415,28 @@ impl MultiChannelPoller {
 
     /// Returns the sockets that no channel uses any more; they are to be closed.
     pub(crate) fn take_unused(&mut self) -> Vec<Arc<Link>> {
+        if !self.has_left {
+            return Vec::new();
+        }
         let is_used = |mode: Mode| self.chan_to_sock.keys().any(|(_, used)| *used == mode);
         let (brpop, listen) = (is_used(Mode::Brpop), is_used(Mode::Listen));
         let waiter = if brpop || self.waiter.is_armed() { None } else { self.waiter.take_link() };
         let listener = if listen { None } else { self.listener.take_link() };
         let queues = &self.queues;
-        let is_active = |name: &ShortStr| queues.iter().any(|queue| queue.name == *name);
-        waiter.into_iter().chain(listener).chain(self.waiters.take_unused(is_active)).collect()
+        let is_active = |name: &ShortStr| queues.get(name).is_some();
+        let unused = waiter.into_iter().chain(listener).chain(self.waiters.take_unused(is_active)).collect();
+        // What is under way for those that left is not over yet.
+        self.has_left = !brpop && self.waiter.link().is_some() || self.waiters.has_unused(is_active);
+        unused
     }
 
     /// Sees to it that the waiter waits for what it should: for every queue with credit, while none may have messages.
-    fn register_brpop(&mut self, session: &Arc<Session>, hub: &dyn Hub, all_empty: bool, wanted: &[usize]) {
-        let names: Vec<ShortStr> = wanted.iter().map(|index| self.queues[*index].name.clone()).collect();
+    fn register_brpop(&mut self, session: &Arc<Session>, hub: &dyn Hub, all_empty: bool) {
+        let wanted: Vec<&ActiveQueue> =
+            self.queues.open().difference(self.queues.busy()).filter_map(|turn| self.queues.at(turn)).collect();
+        let names: Vec<ShortStr> = wanted.iter().map(|queue| queue.name.clone()).collect();
         if self.waiter.is_armed() {
-            let is_active = |name: &ShortStr| self.queues.iter().any(|queue| queue.name == *name);
+            let is_active = |name: &ShortStr| self.queues.get(name).is_some();
             if self.waiter.is_stale(is_active) || self.waiter.misses(&names) && !self.is_taking {
                 self.waiter.unblock(session);
             }
@@ -411,14 +445,14 @@ impl MultiChannelPoller {
         if !all_empty || self.is_taking || self.is_paused || wanted.is_empty() {
             return;
         }
-        let steps = self.queues[wanted[0]].lists.len();
+        let steps = wanted[0].lists.len();
         let keys: Vec<Arc<str>> = (0..steps)
-            .flat_map(|step| wanted.iter().map(move |index| (index, step)))
-            .filter_map(|(index, step)| self.queues[*index].lists.get(step).cloned())
+            .flat_map(|step| wanted.iter().map(move |queue| (queue, step)))
+            .filter_map(|(queue, step)| queue.lists.get(step).cloned())
             .collect();
         let link = self.waiter.arm(session, hub, names, &keys);
-        for index in wanted {
-            for channel in self.queues[*index].consumers.iter().filter_map(|consumer| consumer.channel.upgrade()) {
+        for queue in wanted {
+            for channel in queue.consumers.iter().filter_map(|consumer| consumer.channel.upgrade()) {
                 self.chan_to_sock.entry((channel.id, Mode::Brpop)).or_insert_with(|| Arc::clone(&link));
             }
         }
@@ -435,9 +469,7 @@ impl MultiChannelPoller {
 
     /// Notes that a queue may have messages: something woke it.
     pub(crate) fn wake(&mut self, queue: &str) {
-        if let Some(queue) = self.queues.iter_mut().find(|active| active.name == *queue) {
-            queue.may_have = true;
-        }
+        self.queues.change(queue, |queue| queue.may_have = true);
     }
 
     /// Notes how a claim ended; `is_short` when it found less than it was to take.
@@ -448,11 +480,15 @@ impl MultiChannelPoller {
         self.is_taking = false;
         if is_short {
             self.burst = FIRST_BURST;
-            for queue in &mut self.queues {
-                let Some(list) = taking.lists.iter().find(|list| list.queue == queue.name) else { continue };
+            let mut taken: HashMap<&ShortStr, usize> = HashMap::new();
+            raws.iter().for_each(|raw| *taken.entry(&raw.list.queue).or_default() += 1);
+            let mut seen = HashSet::new();
+            for list in taking.lists.iter().filter(|list| seen.insert(&list.queue)) {
                 // One that gave all it was asked for may have more.
-                let got = raws.iter().filter(|raw| raw.list.queue == queue.name).count();
-                queue.may_have &= got >= list.limit && list.limit > 0;
+                let got = taken.get(&list.queue).copied().unwrap_or(0);
+                // What was moved into an inbox while the claim was under way is still there.
+                let may_have = got >= list.limit && list.limit > 0 || self.waiters.is_dirty(&list.queue);
+                self.queues.change(&list.queue, |queue| queue.may_have &= may_have);
             }
             return;
         }
@@ -478,12 +514,7 @@ impl MultiChannelPoller {
 
     /// The queue just served goes to the end of the cycle.
     pub(crate) fn rotate(&mut self, queue: &str) {
-        if self.order == QueueOrder::RoundRobin
-            && let Some(index) = self.queues.iter().position(|active| active.name == *queue)
-        {
-            let served = self.queues.remove(index);
-            self.queues.push(served);
-        }
+        self.queues.rotate(queue);
     }
 
     /// Returns the list `key` belongs to, and who gets the element the waiter popped from it.
@@ -498,7 +529,7 @@ impl MultiChannelPoller {
             no_ack: false,
             limit: 1,
         };
-        let consumer = self.queues.iter_mut().find(|active| active.name == name).and_then(|active| active.choose(None));
+        let consumer = self.queues.change(&name, |active| active.choose(None)).flatten();
         self.rotate(&name);
         (list, consumer)
     }
@@ -527,7 +558,7 @@ impl MultiChannelPoller {
         if std::mem::replace(&mut self.wakes.moves, false) {
             let instead = if self.wakes.watches { "CLIENT TRACKING" } else { "BRPOP" };
             tracing::info!(broker = %session.target.label, instead, "the server does not allow BLMOVE, or waking it");
-            self.queues.iter_mut().for_each(|queue| queue.watch = Watch::No);
+            self.queues.change_all(|queue| queue.watch = Watch::No);
         }
     }
 
@@ -544,14 +575,15 @@ impl MultiChannelPoller {
             }
             Wake::Brpop => Wakes::POP,
         };
-        self.queues.iter_mut().for_each(|queue| queue.watch = Watch::No);
+        self.queues.change_all(|queue| queue.watch = Watch::No);
         self.waiters.doubt(session);
     }
 
     /// The server watches the lists of these queues, and says how many of them have messages; or nobody knows.
     pub(crate) fn handle_watched(&mut self, queues: &[ShortStr], answer: Option<&Value>) {
-        for queue in self.queues.iter_mut().filter(|queue| queues.contains(&queue.name)) {
-            match answer {
+        self.wakes.watches &= !matches!(answer, Some(answer) if !matches!(answer, Value::Int(_)));
+        for name in queues {
+            self.queues.change(name, |queue| match answer {
                 Some(Value::Int(count)) => {
                     // What changed since was told before this answer, and is not forgotten.
                     if queue.watch == Watch::Asked {
@@ -559,27 +591,23 @@ impl MultiChannelPoller {
                     }
                     queue.may_have |= *count > 0;
                 }
-                Some(_) => {
-                    self.wakes.watches = false;
-                    queue.watch = Watch::No;
-                }
-                None => queue.watch = Watch::No,
-            }
+                _ => queue.watch = Watch::No,
+            });
         }
     }
 
     /// The server tells that a key has changed.
     pub(crate) fn handle_changed(&mut self, session: &Session, key: &str) {
         let name = session.keys.queue_of(key);
-        if let Some(queue) = self.queues.iter_mut().find(|queue| queue.name == *name) {
+        self.queues.change(name, |queue| {
             queue.watch = Watch::No;
             queue.may_have = true;
-        }
+        });
     }
 
     /// Everything on the server is gone.
     pub(crate) fn handle_flushed(&mut self, session: &Session) {
-        self.queues.iter_mut().for_each(|queue| queue.watch = Watch::No);
+        self.queues.change_all(|queue| queue.watch = Watch::No);
         self.waiters.doubt(session);
     }
 
@@ -601,7 +629,7 @@ impl MultiChannelPoller {
             Role::Waiter if self.waiter.link().is_some_and(|own| Arc::ptr_eq(own, link)) => self.waiter.handle_down(),
             Role::Waiter => self.waiters.handle_down(link),
             Role::Listener => self.listener.handle_down(),
-            Role::Command => self.queues.iter_mut().for_each(|queue| queue.watch = Watch::No),
+            Role::Command => self.queues.change_all(|queue| queue.watch = Watch::No),
             Role::Lease => {}
         }
     }
@@ -640,15 +668,30 @@ impl MultiChannelPoller {
         self.waiters.inboxes()
     }
 
+    /// Returns who is told when a consumer's credit changes.
+    pub(crate) fn credits(&self) -> Arc<Credits> {
+        Arc::clone(&self.queues.credits)
+    }
+
+    /// Returns how often a queue was looked at.
+    #[cfg(test)]
+    pub(crate) fn looks(&self) -> u64 {
+        self.queues.looks()
+    }
+
     /// Returns the sockets to flush.
-    pub(crate) fn links(&self) -> Vec<Arc<Link>> {
-        self.waiter.link().into_iter().chain(self.listener.link()).chain(self.waiters.links()).cloned().collect()
+    pub(crate) fn filled_links(&self) -> Vec<Arc<Link>> {
+        self.all_links().filter(|link| link.is_filled()).cloned().collect()
+    }
+
+    fn all_links(&self) -> impl Iterator<Item = &Arc<Link>> {
+        self.waiter.link().into_iter().chain(self.listener.link()).chain(self.waiters.links())
     }
 
     /// Forgets everything and returns the sockets to close.
     pub(crate) fn close(&mut self) -> Vec<Arc<Link>> {
         self.is_stopped = true;
-        let links = self.links();
+        let links = self.all_links().cloned().collect();
         self.queues.clear();
         self.chan_to_sock.clear();
         self.listener.close();

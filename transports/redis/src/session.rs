@@ -15,6 +15,7 @@ use crate::answers::is_unknown_script;
 use crate::channel_core::ChannelCore;
 use crate::confirm::Held;
 use crate::connection::{Link, LinkOwner, Role, Target, closed, command, refusal};
+use crate::cycle::Credits;
 use crate::due::Due;
 use crate::envelope::Limits;
 use crate::identity::Identity;
@@ -31,6 +32,7 @@ use crate::request::Request;
 use crate::route_cache::RouteCache;
 use crate::route_check::RouteChecks;
 use crate::routes::Routes;
+use crate::settle::Pending;
 use crate::standing::Standings;
 use crate::sweep::Sweep;
 use crate::topology::Topology;
@@ -69,6 +71,12 @@ pub(crate) struct Session {
     pub(crate) refused: Mutex<Refused>,
     /// The exclusive queues declared here, which go with the connection.
     pub(crate) exclusive: Mutex<Vec<ShortStr>>,
+    /// The settles since the last tick.
+    pub(crate) settles: Mutex<Pending>,
+    /// The channels whose publishes have a deadline that nobody keeps yet.
+    pub(crate) watched: Mutex<Vec<Arc<ChannelCore>>>,
+    /// Who is told when a consumer's credit changes.
+    pub(crate) credits: Arc<Credits>,
     poller: Mutex<MultiChannelPoller>,
     channels: Mutex<HashMap<u64, Arc<ChannelCore>>>,
     /// Where the consumers stand among all of their queues.
@@ -92,11 +100,15 @@ impl Session {
         let handle = hub.handle().io();
         let session = Arc::new_cyclic(|me: &Weak<Session>| {
             let owner: Weak<dyn LinkOwner> = me.clone();
+            let poller = MultiChannelPoller::new(&options);
             Session {
+                credits: poller.credits(),
+                settles: Mutex::default(),
+                watched: Mutex::default(),
                 limits: Limits::new(&options),
                 topology: Topology::of(&broker),
                 command: Link::new(Role::Command, Arc::clone(&target), handle.clone(), owner),
-                poller: Mutex::new(MultiChannelPoller::new(&options)),
+                poller: Mutex::new(poller),
                 identity: Mutex::new(Identity::new()),
                 ledger: Mutex::default(),
                 lease: Mutex::default(),
@@ -156,9 +168,8 @@ impl Session {
 
     /// Sends the settles since the last tick.
     pub(crate) fn submit_settles(&self) {
-        for channel in self.channels() {
-            channel.submit_settles(self);
-        }
+        let settles = std::mem::take(&mut *self.lock(&self.settles));
+        settles.submit(self);
     }
 
     fn on_tick(self: &Arc<Self>, hub: &dyn Hub) {
@@ -166,8 +177,9 @@ impl Session {
             return;
         }
         self.poller().look_at_credit();
-        for channel in self.channels() {
-            channel.submit_settles(self);
+        self.submit_settles();
+        let watched = std::mem::take(&mut *self.lock(&self.watched));
+        for channel in watched {
             channel.watch_publishes(self, hub);
         }
         self.submit_standings();
@@ -175,7 +187,7 @@ impl Session {
             let mut poller = self.poller();
             poller.on_poll_start(self, hub);
             let unused = poller.take_unused();
-            (poller.links(), unused)
+            (poller.filled_links(), unused)
         };
         for link in unused {
             link.close(hub);
@@ -341,9 +353,16 @@ impl Session {
             link.close(hub);
         }
         self.command.close(hub);
+        self.fail_settles();
         self.fail_held(&closed());
         self.fail_route_checks();
         self.fail_refused();
+    }
+
+    /// Fails the settles since the last tick: there is no connection to come.
+    pub(crate) fn fail_settles(&self) {
+        let settles = std::mem::take(&mut *self.lock(&self.settles));
+        settles.fail(&closed());
     }
 
     /// Says whether the command connection stands.

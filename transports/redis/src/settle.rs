@@ -1,5 +1,6 @@
 //! Forgetting messages and giving them back: all of a tick in one command.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use kombu_core::answer::AnswerBatch;
@@ -14,7 +15,7 @@ use crate::request::Request;
 use crate::scripts::{Ack, GivenBack, Requeue, Requeued, SetAside};
 use crate::session::Session;
 
-/// The settles of a channel since the last tick.
+/// The settles of a connection since the last tick.
 #[derive(Default)]
 pub(crate) struct Pending {
     forget: Vec<Batch<u64>>,
@@ -27,37 +28,71 @@ pub(crate) struct Pending {
 
 struct Batch<T> {
     items: Vec<T>,
+    owners: Owners,
     answers: Arc<AnswerBatch<()>>,
+}
+
+/// The channels that settled the items of a batch: each with the index after its last item.
+#[derive(Default)]
+pub(crate) struct Owners(Vec<(Arc<ChannelCore>, usize)>);
+
+impl Owners {
+    /// Makes the owners of `count` items that one channel settled.
+    pub(crate) fn of(channel: &Arc<ChannelCore>, count: usize) -> Self {
+        Owners(vec![(Arc::clone(channel), count)])
+    }
+
+    fn add(&mut self, channel: &Arc<ChannelCore>) {
+        let count = self.0.last().map_or(0, |(_, end)| *end) + 1;
+        match self.0.last_mut() {
+            Some((last, end)) if Arc::ptr_eq(last, channel) => *end = count,
+            _ => self.0.push((Arc::clone(channel), count)),
+        }
+    }
+
+    fn owner(&self, index: usize) -> Option<&Arc<ChannelCore>> {
+        let at = self.0.partition_point(|(_, end)| *end <= index);
+        self.0.get(at).map(|(channel, _)| channel)
+    }
+
+    /// Returns each channel once.
+    fn channels(&self) -> Vec<&Arc<ChannelCore>> {
+        let mut channels: Vec<_> = self.0.iter().map(|(channel, _)| channel).collect();
+        channels.sort_by_key(|channel| channel.id);
+        channels.dedup_by_key(|channel| channel.id);
+        channels
+    }
 }
 
 impl<T> Batch<T> {
     /// Adds to the last batch, or to a new one when that is full: one batch is one command.
-    fn add(batches: &mut Vec<Batch<T>>, item: T) -> Settled {
+    fn add(batches: &mut Vec<Batch<T>>, channel: &Arc<ChannelCore>, item: T) -> Settled {
         if batches.last().is_none_or(|batch| batch.items.len() >= Ack::MAX_TAGS) {
-            batches.push(Batch { items: Vec::new(), answers: AnswerBatch::new() });
+            batches.push(Batch { items: Vec::new(), owners: Owners::default(), answers: AnswerBatch::new() });
         }
         // The lines above saw to it that there is one.
         let Some(batch) = batches.last_mut() else { return Settled::ready(Ok(())) };
         let index = u32::try_from(batch.items.len()).unwrap_or(u32::MAX);
         batch.items.push(item);
+        batch.owners.add(channel);
         batch.answers.answer(index)
     }
 }
 
 impl Pending {
     /// Adds a message to be forgotten.
-    pub(crate) fn forget(&mut self, number: u64) -> Settled {
-        Batch::add(&mut self.forget, number)
+    pub(crate) fn forget(&mut self, channel: &Arc<ChannelCore>, number: u64) -> Settled {
+        Batch::add(&mut self.forget, channel, number)
     }
 
     /// Adds a message to be given back to `list`.
-    pub(crate) fn give_back(&mut self, number: u64, list: Arc<str>) -> Settled {
-        Batch::add(&mut self.give_back, (number, list))
+    pub(crate) fn give_back(&mut self, channel: &Arc<ChannelCore>, number: u64, list: Arc<str>) -> Settled {
+        Batch::add(&mut self.give_back, channel, (number, list))
     }
 
     /// Adds a message that leaves its queue dead.
-    pub(crate) fn die(&mut self, number: u64, queue: ShortStr, reason: Reason) -> Settled {
-        Batch::add(&mut self.die, (number, queue, reason))
+    pub(crate) fn die(&mut self, channel: &Arc<ChannelCore>, number: u64, queue: ShortStr, reason: Reason) -> Settled {
+        Batch::add(&mut self.die, channel, (number, queue, reason))
     }
 
     /// Has a queue looked at behind what is given back to it.
@@ -68,10 +103,17 @@ impl Pending {
     }
 
     /// Adds a message to be moved to the malformed list of `queue`.
-    pub(crate) fn set_aside(&mut self, number: u64, queue: ShortStr, reason: String) -> Settled {
+    pub(crate) fn set_aside(
+        &mut self,
+        channel: &Arc<ChannelCore>,
+        number: u64,
+        queue: ShortStr,
+        reason: String,
+    ) -> Settled {
         let answers = AnswerBatch::new();
         let answer = answers.answer(0);
-        self.asides.push(Aside { number, queue, reason, answers: Some(answers), channel: None, is_repeated: false });
+        let channel = Some(Arc::clone(channel));
+        self.asides.push(Aside { number, queue, reason, answers: Some(answers), channel, is_repeated: false });
         answer
     }
 
@@ -86,29 +128,22 @@ impl Pending {
     }
 
     /// Sends what has gathered.
-    pub(crate) fn submit(self, session: &Session, channel: &Arc<ChannelCore>) {
-        for Batch { items: numbers, answers } in self.forget {
-            let settling = Settling { numbers, answers, channel: Arc::clone(channel), is_repeated: false };
+    pub(crate) fn submit(self, session: &Session) {
+        for Batch { items: numbers, owners, answers } in self.forget {
+            let settling = Settling { numbers, answers, owners, is_repeated: false };
             let bytes = settling.to_bytes(session);
             session.submit(Request::Settle(Box::new(settling)), &bytes);
         }
-        for Batch { items, answers } in self.give_back {
-            let returning = Returning {
-                items,
-                delivered: true,
-                answers: Some(answers),
-                channel: Some(Arc::clone(channel)),
-                is_repeated: false,
-            };
-            returning.submit(session);
+        for Batch { items, owners, answers } in self.give_back {
+            let answers = Some(answers);
+            Returning { items, delivered: true, answers, owners, is_repeated: false }.submit(session);
         }
-        for Batch { items, answers } in self.die {
-            let channel = Some(Arc::clone(channel));
-            Dying { items, answers: Some(answers), channel, is_repeated: false }.submit(session);
+        for Batch { items, owners, answers } in self.die {
+            Dying { items, answers: Some(answers), owners, is_repeated: false }.submit(session);
         }
         session.look_at(&self.looks);
         for aside in self.asides {
-            Aside { channel: Some(Arc::clone(channel)), ..aside }.submit(session);
+            aside.submit(session);
         }
     }
 }
@@ -117,7 +152,7 @@ impl Pending {
 pub(crate) struct Settling {
     numbers: Vec<u64>,
     answers: Arc<AnswerBatch<()>>,
-    channel: Arc<ChannelCore>,
+    owners: Owners,
     /// It was sent before and the answer was lost: what is gone now was forgotten then.
     pub(crate) is_repeated: bool,
 }
@@ -143,7 +178,7 @@ impl Settling {
 
     /// Answers everybody who settled.
     pub(crate) fn finish(self, session: &Session, result: Result<()>, failed: Vec<(usize, Error)>) {
-        finish(session, Some(&self.channel), Some(&self.answers), result, failed);
+        finish(session, &self.owners, Some(&self.answers), result, failed);
     }
 }
 
@@ -154,7 +189,8 @@ pub(crate) struct Returning {
     /// Whether the application had them.
     pub(crate) delivered: bool,
     pub(crate) answers: Option<Arc<AnswerBatch<()>>>,
-    pub(crate) channel: Option<Arc<ChannelCore>>,
+    /// Who is told of a failure; nobody when the application did not have them.
+    pub(crate) owners: Owners,
     /// As in [`Settling`].
     pub(crate) is_repeated: bool,
 }
@@ -218,7 +254,7 @@ impl Returning {
 
     /// Answers everybody who gave something back.
     pub(crate) fn finish(self, session: &Session, result: Result<()>, failed: Vec<(usize, Error)>) {
-        finish(session, self.channel.as_ref(), self.answers.as_ref(), result, failed);
+        finish(session, &self.owners, self.answers.as_ref(), result, failed);
     }
 }
 
@@ -260,7 +296,8 @@ impl Aside {
 
     /// Answers whoever set it aside.
     pub(crate) fn finish(self, session: &Session, result: Result<()>) {
-        finish(session, self.channel.as_ref(), self.answers.as_ref(), result, Vec::new());
+        let owners = self.channel.map(|channel| Owners::of(&channel, 1)).unwrap_or_default();
+        finish(session, &owners, self.answers.as_ref(), result, Vec::new());
     }
 }
 
@@ -273,29 +310,43 @@ pub(crate) fn read<T>(value: Value, read: impl FnOnce(Value) -> Result<T>) -> Re
 
 pub(crate) fn finish(
     session: &Session,
-    channel: Option<&Arc<ChannelCore>>,
+    owners: &Owners,
     answers: Option<&Arc<AnswerBatch<()>>>,
     result: Result<()>,
     failed: Vec<(usize, Error)>,
 ) {
-    let reported = match &result {
-        Err(error) => Some(error.duplicate()),
-        Ok(()) => failed.first().map(|(_, error)| error.duplicate()),
-    };
+    // Each channel is told of its first failure.
+    let mut told: Vec<(Option<&Arc<ChannelCore>>, Error)> = Vec::new();
+    match &result {
+        Err(error) => {
+            told.extend(owners.channels().into_iter().map(|channel| (Some(channel), error.duplicate())));
+            if told.is_empty() {
+                told.push((None, error.duplicate()));
+            }
+        }
+        Ok(()) => {
+            let mut seen = HashSet::new();
+            for (index, error) in &failed {
+                let owner = owners.owner(*index);
+                if seen.insert(owner.map(|channel| channel.id)) {
+                    told.push((owner, error.duplicate()));
+                }
+            }
+        }
+    }
     if let Some(answers) = answers {
         let number = |index: usize| u32::try_from(index).unwrap_or(u32::MAX);
         answers.finish(result, failed.into_iter().map(|(index, error)| (number(index), error)).collect());
     }
-    let Some(error) = reported else { return };
-    if error.kind() == ErrorKind::Closed {
-        return;
-    }
-    match channel {
-        Some(channel) => channel.report_settle_failed(error),
-        None if session.warnings.allows("settle", session.handle.now()) => {
-            tracing::warn!(broker = %session.target.label, %error, "a message could not be given back");
+    for (channel, error) in told {
+        match channel {
+            _ if error.kind() == ErrorKind::Closed => {}
+            Some(channel) => channel.report_settle_failed(error),
+            None if session.warnings.allows("settle", session.handle.now()) => {
+                tracing::warn!(broker = %session.target.label, %error, "a message could not be given back");
+            }
+            None => {}
         }
-        None => {}
     }
 }
 

@@ -6,7 +6,7 @@
 //! (`CLIENT TRACKING`); without tracking it is looked for with every sign of life. Only where some come before others
 //! does a connection watch who comes and goes, and says when its own consumers have no room.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use kombu_core::{Error, ErrorKind, Result, ShortStr};
@@ -23,6 +23,10 @@ use crate::session::Session;
 #[derive(Default)]
 pub(crate) struct Standings {
     queues: HashMap<ShortStr, Standing>,
+    /// Those to be looked at.
+    stale: BTreeSet<ShortStr>,
+    /// Those where some consumers may come before others.
+    ranked: BTreeSet<ShortStr>,
     /// Whether the name changed under which the consumers are noted.
     must_rejoin: bool,
 }
@@ -34,8 +38,6 @@ struct Standing {
     deleted: Vec<u8>,
     /// Whether some consumers come before others.
     is_ranked: bool,
-    /// Whether it is to be looked at.
-    is_stale: bool,
     /// Which consumers the server was told have no room.
     full: Vec<u64>,
 }
@@ -58,7 +60,7 @@ struct Entry<'a> {
 impl Standings {
     /// The server may have forgotten to tell of changes.
     pub(crate) fn doubt(&mut self) {
-        self.queues.values_mut().for_each(|standing| standing.is_stale = true);
+        self.stale = self.queues.keys().cloned().collect();
     }
 
     /// The consumers are noted under a name that is void.
@@ -88,8 +90,11 @@ impl Session {
                     if is_new {
                         standing.deleted = deleted;
                     }
-                    standing.is_stale = true;
                     standing.is_ranked |= is_ranked;
+                    standings.stale.insert(queue.clone());
+                    if is_ranked {
+                        standings.ranked.insert(queue.clone());
+                    }
                     // Until it is known who comes before it.
                     consumer.hold_back(is_ranked);
                     drop(standings);
@@ -148,14 +153,15 @@ impl Session {
             if standings.queues.is_empty() {
                 return;
             }
-            for (queue, standing) in &mut standings.queues {
-                if std::mem::replace(&mut standing.is_stale, false) {
-                    looks.push(Look { queue: queue.clone(), is_ranked: standing.is_ranked });
-                }
-                if standing.is_ranked {
-                    rooms.push(queue.clone());
+            // Not all queues, with every tick.
+            for queue in std::mem::take(&mut standings.stale) {
+                if let Some(standing) = standings.queues.get(&queue) {
+                    looks.push(Look { queue, is_ranked: standing.is_ranked });
                 }
             }
+            let Standings { queues, ranked, .. } = &mut *standings;
+            ranked.retain(|queue| queues.get(queue).is_some_and(|standing| standing.is_ranked));
+            rooms.extend(ranked.iter().cloned());
             std::mem::replace(&mut standings.must_rejoin, false)
         };
         for queue in rooms {
@@ -208,10 +214,15 @@ impl Session {
                 let mut standings = self.lock(&self.standings);
                 let Some(standing) = standings.queues.get_mut(&look.queue) else { continue };
                 // Who comes before whom is read with the next look.
-                standing.is_stale |= is_ranked && !look.is_ranked;
                 standing.is_ranked = is_ranked;
                 let is_deleted = !deleted.is_empty() && deleted != standing.deleted;
                 standing.deleted = deleted;
+                if is_ranked {
+                    standings.ranked.insert(look.queue.clone());
+                }
+                if is_ranked && !look.is_ranked {
+                    standings.stale.insert(look.queue.clone());
+                }
                 is_deleted
             };
             if is_deleted {
@@ -234,19 +245,13 @@ impl Session {
             return;
         }
         let mut standings = self.lock(&self.standings);
-        for look in looks {
-            if let Some(standing) = standings.queues.get_mut(&look.queue) {
-                standing.is_stale = true;
-            }
-        }
+        standings.stale.extend(looks.iter().map(|look| look.queue.clone()));
     }
 
     /// The server tells that a key has changed; says whether it was about consumers.
     pub(crate) fn handle_changed_standing(&self, key: &str) -> bool {
         let Some(queue) = self.keys.consumed_queue(key) else { return false };
-        if let Some(standing) = self.lock(&self.standings).queues.get_mut(queue) {
-            standing.is_stale = true;
-        }
+        self.lock(&self.standings).stale.insert(queue.into());
         true
     }
 

@@ -28,7 +28,7 @@ use crate::refused::{INTERVAL, is_passing};
 use crate::request::Request;
 use crate::scripts::{Claim, ClaimInbox, ClaimList, ClaimQueue, Claimed, Record, Recorded};
 use crate::session::Session;
-use crate::settle::{Aside, Returning};
+use crate::settle::{Aside, Owners, Returning};
 use crate::waiters::Inbox;
 
 /// A claim under way.
@@ -327,18 +327,11 @@ impl Session {
         if taking.fetch.is_some() {
             return self.finish_fetch(taking, raws);
         }
-        let mut unwanted = Vec::new();
-        let mut chosen: Vec<(Arc<Consumer>, Raw)> = Vec::with_capacity(raws.len());
-        {
+        let (chosen, unwanted) = {
             let mut poller = self.poller();
             poller.handle_taken(&taking, &raws, is_short);
-            for raw in raws {
-                match poller.choose(&raw.list.queue, raw.list.no_ack) {
-                    Some(consumer) => chosen.push((consumer, raw)),
-                    None => unwanted.push(raw),
-                }
-            }
-        }
+            poller.choose(raws)
+        };
         self.give_back_raw(unwanted);
         self.deliver(chosen);
         self.touch();
@@ -412,7 +405,7 @@ impl Session {
                 Some(consumer) => self.deliver(vec![(consumer, Raw { text, number: Some(number), list })]),
                 None => {
                     let items = vec![(number, list.key)];
-                    Returning { items, delivered: false, answers: None, channel: None, is_repeated: false }
+                    Returning { items, delivered: false, answers: None, owners: Owners::default(), is_repeated: false }
                         .submit(self);
                 }
             },

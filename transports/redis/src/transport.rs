@@ -159,6 +159,7 @@ impl Session {
         for channel in self.channels() {
             channel.abandon(&crate::connection::closed());
         }
+        self.fail_settles();
         self.backlog.wake_all();
     }
 

@@ -6,6 +6,7 @@
 //!
 //! The server is told of an inbox before anything waits for it, so that others empty it when its consumer dies.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ struct Waiter {
     queue: ShortStr,
     link: Arc<Link>,
     client: Option<i64>,
+    /// The clients before it that the server was told of.
+    gone: Vec<i64>,
     /// The name of the consumer the inbox belongs to.
     name: Arc<str>,
     inbox: Arc<str>,
@@ -76,19 +79,22 @@ impl Waiters {
         session: &Arc<Session>,
         hub: &dyn Hub,
         name: &Arc<str>,
-        wanted: &[(&Arc<str>, &ShortStr)],
+        wanted: &[(Arc<str>, ShortStr)],
         kept: &[Arc<str>],
     ) {
+        let goes_on: HashSet<&str> =
+            wanted.iter().map(|(list, _)| &**list).chain(kept.iter().map(|list| &**list)).collect();
         for waiter in &mut self.all {
-            let is_wanted = wanted.iter().any(|(list, _)| **list == waiter.list) || kept.contains(&waiter.list);
-            if waiter.name != *name || !is_wanted {
+            if waiter.name != *name || !goes_on.contains(&*waiter.list) {
                 waiter.unblock(session);
             }
         }
         let mut new = Vec::new();
+        let known: HashMap<Arc<str>, usize> =
+            self.all.iter().enumerate().map(|(index, waiter)| (Arc::clone(&waiter.list), index)).collect();
         for (list, queue) in wanted {
-            let index = match self.all.iter().position(|waiter| waiter.list == **list) {
-                Some(index) => index,
+            let index = match known.get(list) {
+                Some(index) => *index,
                 None => {
                     self.all.push(Waiter::new(session, hub, list, queue, name, self.wait));
                     self.all.len() - 1
@@ -110,17 +116,18 @@ impl Waiters {
             }
         }
         if !new.is_empty() {
-            self.note(session, name, &new);
+            let gone: Vec<i64> = new.iter().flat_map(|index| std::mem::take(&mut self.all[*index].gone)).collect();
+            self.note(session, name, &new, &gone);
         }
     }
 
     /// Tells the server of inboxes, and of the clients that wait for them.
-    fn note(&self, session: &Session, name: &Arc<str>, new: &[usize]) {
+    fn note(&self, session: &Session, name: &Arc<str>, new: &[usize], gone: &[i64]) {
         let run = session.lock(&session.run_id).clone().unwrap_or_default();
         let new = || new.iter().map(|index| &self.all[*index]);
         let inboxes: Vec<_> = new().map(|waiter| (waiter.inbox.to_string(), waiter.list.to_string())).collect();
         let clients: Vec<_> = new().filter_map(|waiter| Some((run.clone(), waiter.client?))).collect();
-        let note = NoteInboxes { keys: &session.keys, consumer: name, inboxes: &inboxes, clients: &clients };
+        let note = NoteInboxes { keys: &session.keys, consumer: name, inboxes: &inboxes, clients: &clients, gone };
         let bytes = note.command().get_packed_command();
         let lists = new().map(|waiter| Arc::clone(&waiter.list)).collect();
         session.submit(Request::NoteInboxes { name: Arc::clone(name), lists }, &bytes);
@@ -169,7 +176,8 @@ impl Waiters {
     /// A socket is lost.
     pub(crate) fn handle_down(&mut self, link: &Arc<Link>) {
         if let Some(waiter) = self.all.iter_mut().find(|waiter| Arc::ptr_eq(&waiter.link, link)) {
-            waiter.client = None;
+            // What takes its place ends it before anything waits there.
+            waiter.gone.extend(waiter.client.take());
             waiter.state = State::Unknown;
         }
     }
@@ -240,6 +248,11 @@ impl Waiters {
 
     // ---- what is there
 
+    /// Says whether an inbox of a queue may hold something.
+    pub(crate) fn is_dirty(&self, queue: &str) -> bool {
+        self.all.iter().any(|waiter| !waiter.dirty.is_empty() && waiter.queue == *queue)
+    }
+
     /// Says whether a move is under way.
     pub(crate) fn is_armed(&self) -> bool {
         self.all.iter().any(|waiter| waiter.state == State::Armed)
@@ -249,6 +262,11 @@ impl Waiters {
     pub(crate) fn has(&self, queue: &str) -> bool {
         let mut own = self.all.iter().filter(|waiter| waiter.queue == *queue);
         own.any(|waiter| waiter.state == State::Armed || !waiter.dirty.is_empty())
+    }
+
+    /// Says whether there are sockets of queues that are not consumed any more.
+    pub(crate) fn has_unused(&self, is_active: impl Fn(&ShortStr) -> bool) -> bool {
+        self.all.iter().any(|waiter| !is_active(&waiter.queue))
     }
 
     /// Takes out the sockets of queues that are not consumed any more, once nothing is under way on them.
@@ -278,9 +296,10 @@ impl Waiter {
         link.keep_open(hub);
         Waiter {
             list: Arc::clone(list),
-            queue: (*queue).clone(),
+            queue: queue.clone(),
             link,
             client: None,
+            gone: Vec::new(),
             name: Arc::clone(name),
             inbox: session.keys.inbox(name, list).into(),
             state: State::Unknown,

@@ -1,5 +1,6 @@
 //! A connection that is kept: made, used, lost and made again.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
@@ -60,6 +61,8 @@ pub(crate) struct Link {
     pub(super) handle: HubHandle,
     pub(super) owner: Weak<dyn LinkOwner>,
     outbox: Mutex<Outbox>,
+    /// Whether something waits in it.
+    is_filled: AtomicBool,
     /// Locked on the hub's thread only, and never while the owner is called.
     pub(super) io: Mutex<LinkIo>,
 }
@@ -80,7 +83,7 @@ impl Link {
     /// Makes a link that is not connected.
     pub(crate) fn new(role: Role, target: Arc<Target>, handle: HubHandle, owner: Weak<dyn LinkOwner>) -> Arc<Self> {
         let io = Mutex::new(LinkIo::new(role, &target));
-        Arc::new(Link { role, target, handle, owner, outbox: Mutex::default(), io })
+        Arc::new(Link { role, target, handle, owner, outbox: Mutex::default(), is_filled: AtomicBool::new(false), io })
     }
 
     /// Returns what the link is for.
@@ -109,12 +112,20 @@ impl Link {
         write(&request, &mut outbox.bytes);
         let length = outbox.bytes.len() - before;
         outbox.entries.push(Entry { request, replies, length, deadline });
+        self.is_filled.store(true, Ordering::Release);
         Ok(outbox.epoch)
     }
 
     /// Adds bytes that get no answer of their own; for a [`Role::Listener`]. They are dropped while there is no connection.
     pub(crate) fn submit_raw(&self, write: impl FnOnce(&mut Vec<u8>)) {
-        write(&mut self.outbox().raw);
+        let mut outbox = self.outbox();
+        write(&mut outbox.raw);
+        self.is_filled.store(true, Ordering::Release);
+    }
+
+    /// Says whether something was submitted since the last flush.
+    pub(crate) fn is_filled(&self) -> bool {
+        self.is_filled.load(Ordering::Acquire)
     }
 
     /// Returns the number of the flush to come.
@@ -148,11 +159,16 @@ impl Link {
 
     /// Writes what was submitted, as far as the socket takes it.
     pub(crate) fn flush(self: &Arc<Self>, hub: &dyn Hub) {
+        // What the socket did not take before is written when it takes more.
+        if !self.is_filled() {
+            return;
+        }
         let mut events = Vec::new();
         {
             let mut io = self.io();
             {
                 let mut outbox = self.outbox();
+                self.is_filled.store(false, Ordering::Release);
                 if !outbox.entries.is_empty() || !outbox.raw.is_empty() {
                     io.absorb(self, hub, &mut outbox);
                 }

@@ -172,9 +172,12 @@ impl LinkIo {
                 }
             }
         });
+        let mut refusal = None;
         for value in values {
             match self.handle_value(link, hub, value, events) {
                 Ok(Next::Go) => {}
+                // Each answer that is there already says which requests were not executed.
+                Ok(Next::After(error)) => refusal = refusal.or(Some(error)),
                 Ok(Next::Elsewhere) => {
                     self.go_elsewhere(link, hub, events);
                     return Progress::Drained;
@@ -185,7 +188,11 @@ impl LinkIo {
                 }
             }
         }
-        if let Some(error) = end {
+        if let Some(refusal) = &refusal {
+            // Whatever else was answered, this server is the wrong one.
+            self.misplaced = Some(refusal.to_string());
+        }
+        if let Some(error) = refusal.or(end) {
             self.fail(link, hub, error, events);
         }
         progress
@@ -219,7 +226,8 @@ impl LinkIo {
                     }
                     let refusal = super::refusal(error);
                     self.misplaced = Some(refusal.to_string());
-                    return Err(refusal);
+                    self.pipeline.handle_refusal(value);
+                    return Ok(Next::After(refusal));
                 }
                 if link.role == Role::Listener {
                     if let Value::ServerError(error) = &value
@@ -438,6 +446,8 @@ enum Next {
     Go,
     /// Another server: this one does not have the keys.
     Elsewhere,
+    /// Another server, for this reason, when the answers that are there are taken.
+    After(Error),
 }
 
 #[cold]

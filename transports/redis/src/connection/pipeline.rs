@@ -41,6 +41,8 @@ pub(crate) struct Pipeline<R> {
     /// `bytes[..sent]` are written.
     sent: usize,
     entries: VecDeque<Flying<R>>,
+    /// What the server said it has not executed, with its bytes: it goes out again on the next connection, before the rest.
+    refused: Vec<(Flying<R>, Vec<u8>)>,
 }
 
 struct Flying<R> {
@@ -50,11 +52,13 @@ struct Flying<R> {
     length: usize,
     deadline: Option<Instant>,
     refusal: Option<Value>,
+    /// Whether the server said that it does not execute it.
+    is_refused: bool,
 }
 
 impl<R> Default for Pipeline<R> {
     fn default() -> Self {
-        Pipeline { bytes: Vec::new(), answered: 0, sent: 0, entries: VecDeque::new() }
+        Pipeline { bytes: Vec::new(), answered: 0, sent: 0, entries: VecDeque::new(), refused: Vec::new() }
     }
 }
 
@@ -74,6 +78,7 @@ impl<R> Pipeline<R> {
             length: entry.length,
             deadline: entry.deadline,
             refusal: None,
+            is_refused: false,
         }));
     }
 
@@ -111,7 +116,13 @@ impl<R> Pipeline<R> {
         }
         // The line above found it.
         let Some(done) = self.entries.pop_front() else { return Err(value) };
+        let bytes = self.answered..self.answered + done.length;
         self.answered += done.length;
+        if done.is_refused {
+            let bytes = self.bytes[bytes].to_vec();
+            self.refused.push((done, bytes));
+            return Ok(None);
+        }
         if self.entries.is_empty() {
             self.clear();
         } else if self.answered > COMPACT_ABOVE && self.answered * 2 > self.bytes.len() {
@@ -119,6 +130,15 @@ impl<R> Pipeline<R> {
         }
         let value = done.refusal.unwrap_or(value);
         Ok(done.request.map(|request| (request, value)))
+    }
+
+    /// Takes the next reply, which says that the server does not execute the request: another one does, on the next connection.
+    pub(crate) fn handle_refusal(&mut self, value: Value) {
+        if let Some(first) = self.entries.front_mut() {
+            first.is_refused = true;
+        }
+        // A refused request completes as none.
+        let _ = self.handle_reply(value);
     }
 
     /// Notes that the connection is gone: `decide` is asked about each unanswered request, with whether any of its bytes may
@@ -133,15 +153,21 @@ impl<R> Pipeline<R> {
         self.answered = 0;
         self.sent = 0;
         let mut dropped = Vec::new();
-        for entry in std::mem::take(&mut self.entries) {
+        let refused = std::mem::take(&mut self.refused);
+        let entries = std::mem::take(&mut self.entries);
+        let unanswered = entries.into_iter().map(|entry| {
             let range = at..at + entry.length;
             at = range.end;
-            let written = range.start < sent;
+            (range.start < sent, old[range].to_vec(), entry)
+        });
+        let all: Vec<_> = refused.into_iter().map(|(entry, bytes)| (false, bytes, entry)).chain(unanswered).collect();
+        for (is_sent, bytes, entry) in all {
+            let written = is_sent && !entry.is_refused;
             let Some(mut request) = entry.request else { continue };
             let (length, replies) = match decide(&mut request, written, entry.deadline) {
                 Fate::Keep => {
-                    let replies = replies_of(&old[range.clone()]).unwrap_or(entry.replies);
-                    self.bytes.extend_from_slice(&old[range]);
+                    let replies = replies_of(&bytes).unwrap_or(entry.replies);
+                    self.bytes.extend_from_slice(&bytes);
                     (entry.length, replies)
                 }
                 Fate::Replace(bytes, replies) => {
@@ -154,7 +180,8 @@ impl<R> Pipeline<R> {
                 }
             };
             let deadline = entry.deadline;
-            self.entries.push_back(Flying { request: Some(request), replies, length, deadline, refusal: None });
+            let request = Some(request);
+            self.entries.push_back(Flying { request, replies, length, deadline, refusal: None, is_refused: false });
         }
         dropped
     }
@@ -314,6 +341,32 @@ mod tests {
         assert_eq!(write_all(&mut pipeline), b"*1\r\n$1\r\nB\r\n*1\r\n$1\r\nd\r\n");
         assert_eq!(pipeline.handle_reply(Value::Okay), Ok(Some(("B", Value::Okay))));
         assert_eq!(pipeline.handle_reply(Value::Okay), Ok(Some(("d", Value::Okay))));
+    }
+
+    #[test]
+    fn what_the_server_refused_was_never_executed() {
+        let mut pipeline = Pipeline::default();
+        for (request, replies) in [("a", 1), ("b", 1), ("t", 3), ("c", 1), ("d", 1)] {
+            add(&mut pipeline, request, replies, None);
+        }
+        let all = write_all(&mut pipeline);
+        assert_eq!(pipeline.handle_reply(Value::Okay), Ok(Some(("a", Value::Okay))));
+        pipeline.handle_refusal(Value::Nil);
+        pipeline.handle_reply(Value::Okay).unwrap();
+        pipeline.handle_refusal(Value::Nil);
+        assert_eq!(pipeline.handle_reply(Value::Nil), Ok(None));
+        // Promoted in between.
+        assert_eq!(pipeline.handle_reply(Value::Okay), Ok(Some(("c", Value::Okay))));
+        let mut seen = Vec::new();
+        let dropped = pipeline.handle_loss(|request, written, _| {
+            seen.push((*request, written));
+            Fate::Keep
+        });
+        assert!(dropped.is_empty());
+        assert_eq!(seen, [("b", false), ("t", false), ("d", true)]);
+        let again = write_all(&mut pipeline);
+        assert!(again.len() < all.len());
+        assert_eq!(pipeline.handle_reply(Value::Int(1)), Ok(Some(("b", Value::Int(1)))));
     }
 
     #[test]

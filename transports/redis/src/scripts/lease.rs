@@ -85,6 +85,8 @@ pub(crate) struct NoteInboxes<'a> {
     pub(crate) inboxes: &'a [(String, String)],
     /// The run of the server, and numbers of clients of ours on it.
     pub(crate) clients: &'a [(String, i64)],
+    /// Numbers of clients of ours that are gone.
+    pub(crate) gone: &'a [i64],
 }
 
 impl NoteInboxes<'_> {
@@ -94,6 +96,9 @@ impl NoteInboxes<'_> {
         command.arg(self.keys.consumers()).arg(self.keys.consumer(self.consumer)).arg(self.consumer);
         for (inbox, list) in self.inboxes {
             command.arg(format!("{INBOX}{inbox}")).arg(list);
+        }
+        for client in self.gone {
+            command.arg(format!("-{CLIENT}{client}")).arg("");
         }
         for (run, client) in self.clients {
             command.arg(format!("{CLIENT}{client}")).arg(run);

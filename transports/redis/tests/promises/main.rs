@@ -38,6 +38,7 @@ mod requeue_and_restore;
 mod routes;
 mod seen;
 mod sentinel;
+mod settles;
 mod silence;
 mod sweep;
 mod tls;

@@ -216,6 +216,15 @@ fn the_server_is_told_to_end_the_connection_before() {
     let _inbox = channel.consume("q");
     let waits = || is_waiting(&server);
     assert!(eventually(PATIENCE, waits));
+    // Each of the three sockets asks for its number when it greets.
+    let greeted = || {
+        let stats = server.command(&["INFO", "commandstats"]);
+        let mut greetings = stats.text().lines().filter_map(|line| line.strip_prefix("cmdstat_client|id:calls="));
+        greetings.any(|rest| {
+            rest.split(',').next().and_then(|count| count.parse().ok()).is_some_and(|count: u32| count >= 3)
+        })
+    };
+    assert!(eventually(PATIENCE, greeted));
     proxy.cut();
     // MONITOR is silent about this command.
     let killed = || {

@@ -132,3 +132,30 @@ fn a_server_that_cannot_write_its_snapshot_is_waited_for_and_named() {
     channel.ack(inbox.take(1)[0].tag).unwrap();
     assert!(eventually(PATIENCE, || server.command(&["EXISTS", "q", "unacked"]).int() == 0));
 }
+
+/// A replica refuses to write, and executes nothing: what is repeated on the master is the first of its kind.
+#[test]
+fn what_a_replica_refused_is_no_double() {
+    let (server, other) = (RedisServer::start(), RedisServer::start());
+    let rig = Rig::new(&server);
+    let channel = rig.channel();
+    channel.publish("", "q", "first");
+    let (host, port) = (other.addr().ip().to_string(), other.port().to_string());
+    server.command(&["CONFIG", "SET", "replica-serve-stale-data", "yes"]);
+    server.command(&["REPLICAOF", &host, &port]);
+    let confirms: Vec<_> = (0..5).map(|number| channel.send("", "p", number.to_string())).collect();
+    // Each is refused at least once.
+    let is_refused = || server.command(&["INFO", "errorstats"]).text().contains("errorstat_READONLY");
+    assert!(eventually(PATIENCE, is_refused));
+    server.command(&["REPLICAOF", "NO", "ONE"]);
+    for confirm in confirms {
+        block_on(confirm).unwrap();
+    }
+    for number in 0..5 {
+        let delivery = channel.get("p").unwrap();
+        assert_eq!(&delivery.envelope.body[..], number.to_string().as_bytes());
+        assert!(delivery.envelope.headers.get("x-republished").is_none(), "{number}");
+        channel.ack(delivery.tag).unwrap();
+    }
+    assert!(channel.get("p").is_none());
+}

@@ -46,7 +46,8 @@ fn a_dead_consumer_is_found_with_all_it_held_and_never_lives_again() {
     let lists = [list("q", "\"q\"")];
     assert_eq!(claim(&mut server, 3, &lists, &[]).len(), 3);
     let inboxes = [("in".to_owned(), "q".to_owned())];
-    let note = NoteInboxes { keys: &keys, consumer: "me", inboxes: &inboxes, clients: &[("run".to_owned(), 7)] };
+    let note =
+        NoteInboxes { keys: &keys, consumer: "me", inboxes: &inboxes, clients: &[("run".to_owned(), 7)], gone: &[] };
     assert_eq!(server.run::<i64>(&note.command()), 1);
     let _: String = server.command(&["LMOVE", "q", "in", "RIGHT", "LEFT"]);
     let renew = |consumer, lease, held| sign(&keys, consumer, lease, ("", "word"), held, &[1, 9]);
