@@ -8,22 +8,12 @@ use std::path::{Path, PathBuf};
 use common::{ChildProcess, PATIENCE, Peer, RedisServer, eventually};
 use serde_json::json;
 
-/// Builds the example and returns its executable.
+/// Builds the example, as the tests were built, so that nothing else is built anew, and returns its executable.
 fn hello() -> PathBuf {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../Cargo.toml");
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let mut build = ChildProcess::command(cargo)
-        .args([
-            "build",
-            "--quiet",
-            "--package",
-            "kombu",
-            "--all-features",
-            "--example",
-            "hello",
-            "--message-format",
-            "json",
-        ])
+        .args(["build", "--quiet", "--workspace", "--all-features", "--example", "hello", "--message-format", "json"])
         .arg("--manifest-path")
         .arg(manifest)
         .spawn();

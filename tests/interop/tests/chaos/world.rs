@@ -249,8 +249,8 @@ impl World {
     fn may_stay(&self, key: &str) -> bool {
         // Those that were killed are remembered for a minute, so that nothing waits on their behalf when they are forgotten; and
         // forgotten by whoever lives then, which is nobody in the short form.
-        let is_of_the_dead =
-            key.starts_with("_kombu.rs.consumer.") || ["_kombu.rs.consumers", "_kombu.rs.dead"].contains(&key);
+        let is_of_the_dead = ["_kombu.rs.consumer.", "_kombu.rs.consumers_of."].iter().any(|own| key.starts_with(own))
+            || ["_kombu.rs.consumers", "_kombu.rs.dead"].contains(&key);
         // The lock of a sweep expires with whoever held it.
         let expires = || self.server.command(&["PTTL", key]).int() > 0;
         key.starts_with("_kombu.binding")
