@@ -12,6 +12,8 @@ use kombu_core::{Error, ErrorKind, ExchangeKind, FieldTable, Result, Value as Ar
 use kombu_virtual::{ExchangeDefinition, QueueDefinition};
 use redis::Value;
 
+use crate::policies::LIFE;
+
 /// Names and values of a hash.
 pub(crate) type Fields = Vec<(&'static str, String)>;
 
@@ -48,7 +50,8 @@ impl Definition for QueueDefinition {
     const FIELDS: &'static [&'static str] = &["durable", "exclusive", "auto_delete", "arguments"];
 
     fn is_ours(&self) -> bool {
-        self.arguments.iter().any(|(name, value)| OURS.contains(&name.as_str()) && !value.is_null())
+        let is_ours = |name: &str| name == SINGLE_ACTIVE || LIFE.contains(&name);
+        self.arguments.iter().any(|(name, value)| is_ours(name) && !value.is_null())
     }
 
     fn to_fields(&self) -> Result<Fields> {
@@ -181,18 +184,8 @@ fn unreadable(field: &'static str) -> Error {
     Error::new(ErrorKind::Decode, "what is kept of a declaration cannot be read").with("field", field)
 }
 
-/// The arguments of queues that Kombu ignores, or keeps to the process that declared them.
-const OURS: [&str; 9] = [
-    "x-dead-letter-exchange",
-    "x-dead-letter-routing-key",
-    "x-delivery-limit",
-    "x-max-length",
-    "x-max-length-bytes",
-    "x-message-ttl",
-    "x-overflow",
-    "x-single-active-consumer",
-    "x-queue-type",
-];
+/// The argument of queues, beside those about the [life](LIFE) of messages, that Kombu does not know.
+const SINGLE_ACTIVE: &str = "x-single-active-consumer";
 
 #[cfg(test)]
 mod tests {

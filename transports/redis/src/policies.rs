@@ -16,6 +16,7 @@ use kombu_virtual::policy::Policy;
 use redis::Value;
 
 use crate::connection::{command, refusal};
+use crate::definition::pairs;
 use crate::request::Request;
 use crate::session::Session;
 
@@ -143,9 +144,8 @@ impl Session {
     fn use_policies(&self, answer: &Value) {
         let mut known = HashMap::new();
         for (queue, text) in pairs(answer) {
-            let (Value::BulkString(queue), Value::BulkString(text)) = (queue, text) else { continue };
-            let queue = ShortStr::from(&*String::from_utf8_lossy(queue));
-            match read_text(&queue, text) {
+            let queue = ShortStr::from(queue);
+            match read_text(&queue, text.as_bytes()) {
                 Ok(Some(policy)) => drop(known.insert(queue, Arc::new(policy))),
                 Ok(None) => {}
                 Err(error) if self.warnings.allows("policy", self.handle.now()) => {
@@ -238,14 +238,6 @@ fn lives(policy: &Policy) -> bool {
         || policy.delivery_limit.is_some()
 }
 
-fn pairs(answer: &Value) -> Vec<(&Value, &Value)> {
-    match answer {
-        Value::Map(pairs) => pairs.iter().map(|(name, value)| (name, value)).collect(),
-        Value::Array(items) => items.chunks_exact(2).map(|pair| (&pair[0], &pair[1])).collect(),
-        _ => Vec::new(),
-    }
-}
-
 /// Returns the score of the first element, however it is written.
 fn first_score(answer: &Value) -> Option<u64> {
     let Value::Array(items) = answer else { return None };
@@ -272,7 +264,7 @@ fn time_of(answer: &Value) -> Option<u64> {
 }
 
 /// The arguments that are about the life of messages, and the one that says which of them are allowed.
-const LIFE: [&str; 8] = [
+pub(crate) const LIFE: [&str; 8] = [
     "x-dead-letter-exchange",
     "x-dead-letter-routing-key",
     "x-delivery-limit",
