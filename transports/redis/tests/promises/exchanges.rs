@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kombu_brokers::RedisServer;
+use kombu_brokers::{PATIENCE, RedisServer, eventually};
 use kombu_core::method::{BasicPublish, ExchangeBind, ExchangeDeclare, ExchangeDelete, QueueBind, QueueDelete};
 use kombu_core::{Confirmation, Envelope, ErrorKind, ExchangeKind, FieldTable, Result, Value};
 
@@ -179,7 +179,9 @@ fn what_was_declared_is_declared_again_after_a_flush() {
     bind_by_headers(&channel, "q", "h", FieldTable::from([("a", 1)])).unwrap();
     lead(&channel, "d", "e", "");
     channel.bind("rest", "e", "");
-    server.command(&["FLUSHALL"]);
+    let kept = server.keys();
+    server.flushall();
+    assert!(eventually(PATIENCE, || server.keys() == kept), "{kept:?} but {:?}", server.keys());
     assert_eq!(queues(&channel, with_headers("h", FieldTable::from([("a", 1)]), "x")), Some(1));
     assert_eq!(queues(&channel, with_headers("h", FieldTable::new(), "y")), Some(1));
     assert_eq!((all(&channel, "q"), all(&channel, "rest")), (vec!["x".into()], vec!["y".into()]));

@@ -117,7 +117,7 @@ fn a_server_that_lost_everything_is_told_the_policies_again() {
     let rig = Rig::new(&server);
     let channel = rig.channel();
     declare(&channel, "work", "dead", [("x-max-length", 2.into())]);
-    server.command(&["FLUSHALL"]);
+    server.flushall();
     assert!(eventually(PATIENCE, || server.command(&["HEXISTS", "_kombu.rs.policies", "work"]).int() == 1));
     for number in 0..4 {
         channel.publish("", "work", number.to_string());
