@@ -9,7 +9,7 @@ use kombu_core::hub::{Class, Hub};
 use kombu_hub::MioHub;
 
 /// The one time-out of these tests: long enough for a machine that does other things.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Turns `hub` until `done`.
 pub fn turn_until(hub: &MioHub, what: &str, mut done: impl FnMut() -> bool) {

@@ -58,7 +58,7 @@ impl RedisServer {
     ///
     /// # Panics
     ///
-    /// When `redis-server` is not installed, or does not answer within 10 seconds.
+    /// When `redis-server` is not installed, or does not answer within a minute.
     pub fn start() -> Self {
         Self::options().start()
     }
@@ -232,7 +232,7 @@ impl RedisServer {
     ///
     /// # Panics
     ///
-    /// When it does not answer within 10 seconds.
+    /// When it does not answer within a minute.
     pub fn restart(&mut self) {
         self.stop();
         if let Err(reason) = self.launch() {
@@ -410,7 +410,7 @@ enum NotUp {
     Silent,
 }
 
-const START_PATIENCE: Duration = Duration::from_secs(10);
+const START_PATIENCE: Duration = Duration::from_secs(60);
 const PORTS_TO_TRY: usize = 5;
 const LOG: &str = "redis.log";
 const SOCKET: &str = "redis.sock";

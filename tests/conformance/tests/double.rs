@@ -27,7 +27,7 @@ use kombu_core::{
 use kombu_hub::MioHub;
 
 const OPERATIONS: usize = 120;
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Something both are asked to do; numbers name queues and exchanges.
 #[derive(Clone, Debug)]

@@ -260,4 +260,4 @@ fn what_was_kept_goes_back_with_the_rest() {
     assert_eq!(broker.channel().drain("q"), numbers(0..5));
 }
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use kombu_brokers::{Direction, FaultProxy, RedisServer};
+use kombu_brokers::{Direction, FaultProxy, PATIENCE, RedisServer};
 
 use crate::common::{Rig, block_on};
 use crate::seen::{Seen, each_wake, settled, woken_by};
@@ -21,8 +21,10 @@ fn bytes_that_trickle_make_whole_messages() {
         for direction in Direction::BOTH {
             proxy.trickle(direction, Duration::ZERO);
         }
-        // The first words of a connection come byte by byte as well.
-        let rig = Rig::try_at(&server.url_at(proxy.addr()), woken_by(wake)).unwrap();
+        // The first words of a connection, and every script, go byte by byte as well.
+        let mut patient = woken_by(wake);
+        patient.insert("socket_connect_timeout", PATIENCE.as_secs());
+        let rig = Rig::try_at(&server.url_at(proxy.addr()), patient).unwrap();
         let channel = rig.channel();
         let inbox = channel.consume("q");
         let mut seen = Seen::default();
