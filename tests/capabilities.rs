@@ -29,6 +29,27 @@ fn a_broker_that_lacks_something_is_not_connected_to() {
 }
 
 #[test]
+fn what_is_in_use_is_kept_by_a_deletion_with_a_condition() {
+    let connection = Connection::new("memory://conditions").unwrap();
+    let exchange = Exchange::direct("used");
+    let queue = Queue::new("full").bind(&exchange, "key");
+    queue.declare(&connection).wait().unwrap();
+    connection.producer().publish("kept").routing_key("full").wait().unwrap();
+    let refused = |result: kombu::Result<()>| assert_eq!(result.unwrap_err().kind(), ErrorKind::PreconditionFailed);
+    refused(queue.delete_if_empty(&connection).wait().map(drop));
+    refused(exchange.delete_if_unused(&connection).wait());
+    let idle = Queue::new("idle");
+    let consumer = connection.consumer(idle.clone()).on_message(Message::leave_unacked).consume().wait().unwrap();
+    refused(idle.delete_if_unused(&connection).wait().map(drop));
+    consumer.cancel().wait().unwrap();
+    assert_eq!(idle.delete_if_unused(&connection).wait().unwrap(), 0);
+    assert_eq!(queue.delete_if_unused(&connection).wait().unwrap(), 1);
+    exchange.delete_if_unused(&connection).wait().unwrap();
+    queue.declare(&connection).wait().unwrap();
+    assert_eq!(queue.delete_if_empty(&connection).wait().unwrap(), 0);
+}
+
+#[test]
 fn exchanges_are_bound_and_messages_delayed() {
     let clock = ManualClock::new();
     let hub = Hub::with_clock(Arc::new(clock.clone())).unwrap();

@@ -1,10 +1,12 @@
 //! What a transport can do.
 
+mod header_types;
 mod refuse;
 mod requirement;
 
 use std::time::Duration;
 
+pub use header_types::HeaderTypes;
 pub use requirement::Requirement;
 
 /// How a transport comes by a capability.
@@ -73,6 +75,10 @@ macro_rules! capabilities {
             pub restore_after_crash: Option<Duration>,
             /// The largest body in bytes; `None` is no limit.
             pub max_body: Option<u64>,
+            /// The largest headers in bytes, as AMQP writes them; `None` is no limit that holds for every message.
+            pub max_headers: Option<u64>,
+            /// Which values headers may hold.
+            pub header_types: HeaderTypes,
             /// What order a consumer can rely on.
             pub ordering: Ordering,
             /// Whether deliveries outlive a lost socket: they can be settled on the next one.

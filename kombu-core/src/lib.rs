@@ -50,7 +50,7 @@ pub mod value;
 pub use inventory;
 
 pub use answer::{Confirm, Confirmation, Returned, Settled};
-pub use capability::{Capabilities, Ordering, Priority, PriorityOrder, Requirement, Support};
+pub use capability::{Capabilities, HeaderTypes, Ordering, Priority, PriorityOrder, Requirement, Support};
 pub use channel::{Channel, ChannelEvents, Malformed, Unconfirmed};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use connection::{Connection, ConnectionBuilder, ConnectionEvent, FailoverStrategy, IoPlacement};

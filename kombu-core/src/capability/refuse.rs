@@ -1,17 +1,26 @@
 //! Finds what a declaration or an operation asks for that a transport does not do.
 
-use super::{Capabilities, Support};
+use super::{Capabilities, HeaderTypes, Support, header_types};
 use crate::FieldTable;
 use crate::entity::ExchangeKind;
+use crate::envelope::Envelope;
 use crate::error::{Error, ErrorKind, Result};
-use crate::method::{BasicConsume, BasicPublish, ExchangeDeclare, QueueDeclare, QueueDelete};
+use crate::method::{BasicConsume, BasicPublish, ExchangeDeclare, ExchangeDelete, QueueDeclare, QueueDelete};
+use crate::qos::Qos;
 use crate::value::Value;
 
 /// What core refuses before a transport is asked: whatever would silently not happen, or go elsewhere.
 ///
-/// Not refused is what Kombu's programs say by default everywhere and what travels with the message: `durable`, `exclusive`,
-/// `auto_delete`, delivery mode, priority and expiration. A program that relies on them asks by
-/// [`Connection::require`](crate::Connection::require).
+/// Four things are not refused. A program that relies on them asks by [`Connection::require`](crate::Connection::require).
+///
+/// * `durable` and the delivery mode `persistent`: Kombu's declarations and messages say both unless they are told otherwise, so
+///   refusing them would refuse every program on a broker that keeps nothing. Nobody is told.
+/// * `auto_delete`, which Kombu's own reply and event queues say on every broker: where it is not done, a queue stays, and nothing
+///   is lost. [`ConnectionEvent::Ignored`](crate::ConnectionEvent::Ignored) tells.
+/// * `exclusive`, which Kombu's programs say for the queues of their replies: where it is not done, others are not kept out, and
+///   such names are random. `Ignored` tells.
+/// * A message's priority: AMQP itself takes one everywhere, and says by the queue's `x-max-priority`, which is refused, whether
+///   it means anything.
 impl Capabilities {
     pub(crate) fn check_exchange(&self, method: &ExchangeDeclare) -> Result<()> {
         let kind = &method.kind;
@@ -48,6 +57,13 @@ impl Capabilities {
         })
     }
 
+    pub(crate) fn check_exchange_delete(&self, method: &ExchangeDelete) -> Result<()> {
+        if method.if_unused {
+            return self.check("delete_conditions", self.delete_conditions, "if_unused");
+        }
+        Ok(())
+    }
+
     pub(crate) fn check_queue_delete(&self, method: &QueueDelete) -> Result<()> {
         if method.if_unused || method.if_empty {
             return self.check("delete_conditions", self.delete_conditions, "if_unused and if_empty");
@@ -57,6 +73,27 @@ impl Capabilities {
 
     pub(crate) fn check_exchange_bind(&self) -> Result<()> {
         self.check("exchange_to_exchange", self.exchange_to_exchange, "bindings from exchange to exchange")
+    }
+
+    /// Returns the capability that a queue's declaration wants, does not get, and is not refused for.
+    pub(crate) fn ignored_of_queue(&self, method: &QueueDeclare) -> Option<&'static str> {
+        if method.exclusive && !self.exclusive.is_available() {
+            return Some("exclusive");
+        }
+        (method.auto_delete && !self.auto_delete.is_available()).then_some("auto_delete")
+    }
+
+    /// Returns the same of an exchange's.
+    pub(crate) fn ignored_of_exchange(&self, method: &ExchangeDeclare) -> Option<&'static str> {
+        (method.auto_delete && !self.auto_delete.is_available()).then_some("auto_delete")
+    }
+
+    /// Checks a window that a program chose.
+    pub(crate) fn check_window(&self, qos: Qos) -> Result<()> {
+        if qos.prefetch_count == 0 {
+            return Ok(());
+        }
+        self.check("prefetch", self.prefetch, "a window of unanswered messages")
     }
 
     pub(crate) fn check_consume(&self, method: &BasicConsume) -> Result<()> {
@@ -69,7 +106,13 @@ impl Capabilities {
         })
     }
 
-    pub(crate) fn check_publish(&self, method: &BasicPublish, body: usize) -> Result<()> {
+    /// Says whether more of a publish is looked at than its body and `mandatory`.
+    pub(crate) fn limits_messages(&self) -> bool {
+        self.max_headers.is_some() || self.header_types != HeaderTypes::All || !self.message_ttl.is_available()
+    }
+
+    pub(crate) fn check_publish(&self, method: &BasicPublish, envelope: &Envelope) -> Result<()> {
+        let body = envelope.body.len();
         if let Some(max) = self.max_body
             && body as u64 > max
         {
@@ -77,9 +120,26 @@ impl Capabilities {
             return Err(error.with("body", body));
         }
         if method.mandatory {
-            return self.check("mandatory_returns", self.mandatory_returns, "mandatory messages");
+            self.check("mandatory_returns", self.mandatory_returns, "mandatory messages")?;
         }
-        Ok(())
+        if envelope.properties.expiration().is_some() {
+            self.check("message_ttl", self.message_ttl, "messages that expire")?;
+        }
+        if self.max_headers.is_none() && self.header_types == HeaderTypes::All {
+            return Ok(());
+        }
+        let headers = envelope.headers.table();
+        if let Some(max) = self.max_headers
+            && !headers.is_empty()
+            && header_types::size(headers) > max
+        {
+            let error = unsupported("max_headers", &format!("headers of more than {max} bytes"));
+            return Err(error.with("headers", header_types::size(headers)));
+        }
+        match self.header_types.missing(headers) {
+            Some(kind) => Err(unsupported("header_types", &format!("headers of kind `{kind}`"))),
+            None => Ok(()),
+        }
     }
 
     fn check_arguments(
@@ -148,14 +208,41 @@ mod tests {
         }
         let exclusive = BasicConsume { exclusive: true, ..Default::default() };
         assert_eq!(names(can.check_consume(&exclusive)), unsupported("exclusive_consumer"));
-        let mandatory = BasicPublish { mandatory: true, ..Default::default() };
-        assert_eq!(names(can.check_publish(&mandatory, 0)), unsupported("mandatory_returns"));
-        let limited = Capabilities { max_body: Some(10), ..Capabilities::default() };
-        limited.check_publish(&BasicPublish::default(), 10).unwrap();
-        assert_eq!(names(limited.check_publish(&BasicPublish::default(), 11)), unsupported("max_body"));
+        assert_eq!(names(can.check_window(Qos { prefetch_count: 1, global: false })), unsupported("prefetch"));
         let if_empty = QueueDelete { if_empty: true, ..Default::default() };
         assert_eq!(names(can.check_queue_delete(&if_empty)), unsupported("delete_conditions"));
+        let if_unused = ExchangeDelete { exchange: "x".into(), if_unused: true };
+        assert_eq!(names(can.check_exchange_delete(&if_unused)), unsupported("delete_conditions"));
         assert_eq!(names(can.check_exchange_bind()), unsupported("exchange_to_exchange"));
+    }
+
+    #[test]
+    fn messages_beyond_what_is_declared_are_refused_by_name() {
+        let unsupported = |capability: &str| (ErrorKind::Unsupported, capability.to_owned());
+        let can = Capabilities { message_ttl: Support::Native, ..Capabilities::default() };
+        let (plain, mandatory) = (BasicPublish::default(), BasicPublish { mandatory: true, ..Default::default() });
+        let of = |length: usize| Envelope { body: vec![0; length].into(), ..Envelope::default() };
+        let with =
+            |value: Value| Envelope { headers: FieldTable::from([("name", value)]).into(), ..Envelope::default() };
+        assert!(!can.limits_messages());
+        assert_eq!(names(can.check_publish(&mandatory, &of(0))), unsupported("mandatory_returns"));
+        let limited = Capabilities { max_body: Some(10), ..can.clone() };
+        limited.check_publish(&plain, &of(10)).unwrap();
+        assert_eq!(names(limited.check_publish(&plain, &of(11))), unsupported("max_body"));
+        let mut expiring = of(1);
+        expiring.properties.set_expiration(std::time::Duration::from_secs(1));
+        can.check_publish(&plain, &expiring).unwrap();
+        let forgets = Capabilities { message_ttl: Support::No, ..can.clone() };
+        assert!(forgets.limits_messages());
+        assert_eq!(names(forgets.check_publish(&plain, &expiring)), unsupported("message_ttl"));
+        // Length of the table; length and letters of the name; type, length and letters of the text.
+        let narrow = Capabilities { max_headers: Some(4 + 1 + 4 + 1 + 4 + 4), ..can.clone() };
+        narrow.check_publish(&plain, &with(Value::from("text"))).unwrap();
+        assert_eq!(names(narrow.check_publish(&plain, &with(Value::from("texts")))), unsupported("max_headers"));
+        let json = Capabilities { header_types: HeaderTypes::Json, ..can };
+        json.check_publish(&plain, &with(Value::from("text"))).unwrap();
+        let bytes = with(Value::Bytes(bytes::Bytes::from_static(b"x")));
+        assert_eq!(names(json.check_publish(&plain, &bytes)), unsupported("header_types"));
     }
 
     #[test]
@@ -164,7 +251,14 @@ mod tests {
         can.check_exchange(&Exchange::direct("x").auto_delete().to_method()).unwrap();
         can.check_queue(&Queue::new("q").exclusive().argument("note", 1).to_method()).unwrap();
         can.check_consume(&BasicConsume::default()).unwrap();
-        can.check_publish(&BasicPublish::default(), usize::MAX).unwrap();
+        let mut urgent = Envelope { body: vec![0; 1 << 20].into(), ..Envelope::default() };
+        urgent.properties.priority = Some(9);
+        can.check_publish(&BasicPublish::default(), &urgent).unwrap();
+        can.check_window(Qos { prefetch_count: 0, global: false }).unwrap();
+        assert_eq!(can.ignored_of_queue(&Queue::new("q").exclusive().to_method()), Some("exclusive"));
+        assert_eq!(can.ignored_of_queue(&Queue::new("q").auto_delete().to_method()), Some("auto_delete"));
+        assert_eq!(can.ignored_of_queue(&Queue::new("q").to_method()), None);
+        assert_eq!(can.ignored_of_exchange(&Exchange::direct("x").auto_delete().to_method()), Some("auto_delete"));
         can.check_queue_delete(&QueueDelete::default()).unwrap();
         let can = Capabilities { delayed: Support::Emulated, ..can };
         let error = can.check_exchange(&Exchange::topic("x").delayed().to_method()).unwrap_err();

@@ -1,9 +1,10 @@
 //! What happens to a connection without being asked.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::inner::Inner;
 use crate::answer::Returned;
 use crate::channel::Malformed;
 use crate::error::{Error, ErrorKind};
@@ -49,6 +50,10 @@ pub enum ConnectionEvent {
     HandlerFailed(Error),
     /// A message came back too often and was set aside, or dead-lettered where its queue was declared so.
     SetAside(Error),
+    /// A declaration asks for what the transport does not do (context `capability`), and is no error because Kombu's programs ask
+    /// for it on every broker: `exclusive` and `auto_delete`. Told once per connection and capability;
+    /// [`Connection::require`](super::Connection::require) makes it an error.
+    Ignored(Error),
     /// A publish matched no queue. Told once per exchange and routing key.
     Unroutable {
         /// The exchange.
@@ -65,6 +70,7 @@ type Handler = Arc<dyn Fn(&ConnectionEvent) + Send + Sync>;
 pub(crate) struct Events {
     handler: Mutex<Option<Handler>>,
     logged: Mutex<HashMap<LogKey, Instant>>,
+    ignored: Mutex<HashSet<&'static str>>,
 }
 
 type LogKey = (&'static str, Option<ErrorKind>);
@@ -79,6 +85,11 @@ impl Events {
         self.handler.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Says whether this is the first time that `capability` is told to be ignored.
+    pub(super) fn is_first_ignored(&self, capability: &'static str) -> bool {
+        self.ignored.lock().unwrap_or_else(PoisonError::into_inner).insert(capability)
+    }
+
     /// Writes an event to the log: at most one line per second and cause.
     pub(super) fn log(&self, event: &ConnectionEvent, now: Instant) {
         let key = event.log_key();
@@ -90,6 +101,17 @@ impl Events {
             logged.insert(key, now);
         }
         event.log();
+    }
+}
+
+impl Inner {
+    /// Tells that the declaration of `name` wants a capability that the transport has not, the first time.
+    pub(crate) fn tell_ignored(&self, capability: &'static str, what: &'static str, name: &ShortStr) {
+        if self.events.is_first_ignored(capability) {
+            let text = format!("the transport does not do `{capability}`: what is declared so is declared without");
+            let error = Error::new(ErrorKind::Unsupported, text).with("capability", capability).with(what, name);
+            self.emit(ConnectionEvent::Ignored(error));
+        }
     }
 }
 
@@ -108,6 +130,7 @@ impl ConnectionEvent {
             ConnectionEvent::DeclareFailed(error) => ("declare failed", Some(error.kind())),
             ConnectionEvent::HandlerFailed(error) => ("handler failed", Some(error.kind())),
             ConnectionEvent::SetAside(error) => ("set aside", Some(error.kind())),
+            ConnectionEvent::Ignored(error) => ("ignored", Some(error.kind())),
             ConnectionEvent::Unroutable { .. } => ("unroutable", None),
         }
     }
@@ -136,6 +159,7 @@ impl ConnectionEvent {
             ConnectionEvent::DeclareFailed(error) => tracing::error!("declaring again: {error}"),
             ConnectionEvent::HandlerFailed(error) => tracing::warn!("{error}"),
             ConnectionEvent::SetAside(error) => tracing::error!("{error}"),
+            ConnectionEvent::Ignored(error) => tracing::info!("{error}"),
             ConnectionEvent::Unroutable { exchange, routing_key } => {
                 tracing::warn!(%exchange, %routing_key, "a publish matched no queue and is gone");
             }

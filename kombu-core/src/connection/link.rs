@@ -27,6 +27,8 @@ pub(crate) struct Live {
     pub(crate) generation: u64,
     /// The largest body that the transport takes.
     pub(crate) max_body: u64,
+    /// Whether each message is looked at, for what else the transport does not take.
+    pub(crate) limits_messages: bool,
     channel_is_dead: AtomicBool,
     transport_is_dead: AtomicBool,
 }
@@ -35,12 +37,15 @@ impl Live {
     fn new(transport: Arc<dyn Transport>, channel: Arc<dyn Channel>) -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let generation = NEXT.fetch_add(1, Ordering::Relaxed);
-        let max_body = transport.capabilities().max_body.unwrap_or(u64::MAX);
+        let capabilities = transport.capabilities();
+        let max_body = capabilities.max_body.unwrap_or(u64::MAX);
+        let limits_messages = capabilities.limits_messages();
         Arc::new(Live {
             transport,
             channel,
             generation,
             max_body,
+            limits_messages,
             channel_is_dead: AtomicBool::new(false),
             transport_is_dead: AtomicBool::new(false),
         })
@@ -268,6 +273,9 @@ impl Inner {
             return Ok(());
         }
         let method = exchange.to_method();
+        if let Some(capability) = live.capabilities().ignored_of_exchange(&method) {
+            self.tell_ignored(capability, "exchange", exchange.name());
+        }
         let declared = match live.capabilities().check_exchange(&method) {
             Ok(()) => live.channel.exchange_declare(method).await,
             Err(error) => Err(error.during("exchange.declare")),
@@ -299,6 +307,9 @@ impl Inner {
             Ok(QueueDeclared { queue: self.topology.current_name(name), ..QueueDeclared::default() })
         } else {
             let method = queue.to_method();
+            if let Some(capability) = live.capabilities().ignored_of_queue(&method) {
+                self.tell_ignored(capability, "queue", name);
+            }
             match live.capabilities().check_queue(&method) {
                 Ok(()) => live.channel.queue_declare(method).await,
                 Err(error) => Err(error.during("queue.declare")),

@@ -193,9 +193,21 @@ impl Connection {
     pub(crate) fn exchange_delete(&self, method: ExchangeDelete) -> Pending<()> {
         let inner = Arc::clone(&self.inner);
         self.inner.operate("exchange.delete", move |live| {
-            inner.topology.forget_exchange(&method.exchange);
-            let (channel, method) = (Arc::clone(&live.channel), method.clone());
-            Box::pin(async move { channel.exchange_delete(method).await })
+            let (inner, channel, method) = (Arc::clone(&inner), Arc::clone(&live.channel), method.clone());
+            let checked = live.capabilities().check_exchange_delete(&method);
+            Box::pin(async move {
+                checked.map_err(|error| error.with("exchange", &method.exchange))?;
+                let (exchange, is_sure) = (method.exchange.clone(), !method.if_unused);
+                if is_sure {
+                    inner.topology.forget_exchange(&exchange);
+                }
+                channel.exchange_delete(method).await?;
+                // What a condition kept is declared again after a lost connection.
+                if !is_sure {
+                    inner.topology.forget_exchange(&exchange);
+                }
+                Ok(())
+            })
         })
     }
 
@@ -265,12 +277,20 @@ impl Connection {
         let inner = Arc::clone(&self.inner);
         self.inner.operate("queue.delete", move |live| {
             let method = QueueDelete { queue: inner.topology.current_name(&method.queue), ..method.clone() };
-            inner.topology.forget_queue(&method.queue);
-            let channel = Arc::clone(&live.channel);
+            let (inner, channel) = (Arc::clone(&inner), Arc::clone(&live.channel));
             let checked = live.capabilities().check_queue_delete(&method);
             Box::pin(async move {
                 checked.map_err(|error| error.with("queue", &method.queue))?;
-                channel.queue_delete(method).await
+                let (queue, is_sure) = (method.queue.clone(), !method.if_unused && !method.if_empty);
+                if is_sure {
+                    inner.topology.forget_queue(&queue);
+                }
+                let count = channel.queue_delete(method).await?;
+                // What a condition kept is declared again after a lost connection.
+                if !is_sure {
+                    inner.topology.forget_queue(&queue);
+                }
+                Ok(count)
             })
         })
     }

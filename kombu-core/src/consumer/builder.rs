@@ -80,6 +80,8 @@ impl<T, E: std::fmt::Display> HandlerResult for Result<T, E> {
 
 pub(super) struct ConsumerOptions {
     pub(super) qos: Qos,
+    /// The program chose the window.
+    pub(super) has_window: bool,
     pub(super) no_ack: Option<bool>,
     pub(super) exclusive: bool,
     pub(super) accept: AcceptList,
@@ -121,6 +123,7 @@ impl ConsumerBuilder {
             handler: None,
             options: ConsumerOptions {
                 qos: Qos::default(),
+                has_window: false,
                 no_ack: None,
                 exclusive: false,
                 accept: connection.inner.options.accept.clone(),
@@ -149,6 +152,7 @@ impl ConsumerBuilder {
     /// memory.
     pub fn prefetch(mut self, count: u16) -> Self {
         self.options.qos.prefetch_count = count;
+        self.options.has_window = true;
         self
     }
 

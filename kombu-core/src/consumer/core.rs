@@ -126,7 +126,13 @@ impl ConsumerCore {
             }
             watching.closed(inner, error);
         }));
-        channel.basic_qos(self.options.qos).await.map_err(of_own_channel)?;
+        let can = live.capabilities();
+        if self.options.has_window {
+            can.check_window(self.options.qos)?;
+        }
+        if can.prefetch.is_available() {
+            channel.basic_qos(self.options.qos).await.map_err(of_own_channel)?;
+        }
         let mut tags = Vec::with_capacity(self.queues.len());
         for queue in &self.queues {
             match self.consume_queue(&inner, live, &channel, queue).await {

@@ -248,6 +248,14 @@ impl Exchange {
         connection.exchange_delete(ExchangeDelete { exchange: self.name.clone(), if_unused: false })
     }
 
+    /// Removes it if nothing is bound to it; one that does not exist is no error.
+    ///
+    /// Fails with `PreconditionFailed` when something is, and with `Unsupported` where the transport does not do
+    /// `delete_conditions`.
+    pub fn delete_if_unused(&self, connection: &Connection) -> Pending<()> {
+        connection.exchange_delete(ExchangeDelete { exchange: self.name.clone(), if_unused: true })
+    }
+
     /// Returns the arguments of its `exchange.declare`.
     pub fn to_method(&self) -> ExchangeDeclare {
         ExchangeDeclare {

@@ -219,6 +219,23 @@ impl Queue {
         connection.queue_delete(QueueDelete { queue: self.name.clone(), ..QueueDelete::default() })
     }
 
+    /// Removes it if it has no messages, and returns 0; one that does not exist is no error.
+    ///
+    /// Fails with `PreconditionFailed` when it has messages, which are kept, and with `Unsupported` where the transport does not do
+    /// `delete_conditions`.
+    pub fn delete_if_empty(&self, connection: &Connection) -> Pending<u32> {
+        connection.queue_delete(QueueDelete { queue: self.name.clone(), if_empty: true, if_unused: false })
+    }
+
+    /// Removes it with all its messages if it has no consumers, and returns how many messages there were; one that does not exist
+    /// is no error.
+    ///
+    /// Fails with `PreconditionFailed` when it has consumers, and with `Unsupported` where the transport does not do
+    /// `delete_conditions`.
+    pub fn delete_if_unused(&self, connection: &Connection) -> Pending<u32> {
+        connection.queue_delete(QueueDelete { queue: self.name.clone(), if_empty: false, if_unused: true })
+    }
+
     /// Ends the route from `exchange` with `routing_key`.
     pub fn unbind(
         &self,

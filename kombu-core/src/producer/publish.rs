@@ -261,8 +261,8 @@ impl<'p> Publish<'p> {
         if let Some(live) = inner.open_lane()
             && !producer.lacks(exchange, live.generation)
         {
-            if (method.mandatory || envelope.body.len() as u64 > live.max_body)
-                && let Err(error) = live.capabilities().check_publish(&method, envelope.body.len())
+            if (method.mandatory || live.limits_messages || envelope.body.len() as u64 > live.max_body)
+                && let Err(error) = live.capabilities().check_publish(&method, &envelope)
             {
                 return Pending::ready(Err(addressed(error, &address)));
             }
@@ -448,7 +448,7 @@ fn send_in_turn(
                     Err(error) => return Err(error),
                 }
             };
-            live.capabilities().check_publish(&method, envelope.body.len())?;
+            live.capabilities().check_publish(&method, &envelope)?;
             let left = deadline.saturating_duration_since(inner.hub()?.now());
             if left.is_zero() {
                 // Whoever asked was told so: it must not be sent any more.

@@ -1,7 +1,7 @@
 //! What is done to declarations on their way.
 
 use kombu_core::method::{ExchangeDeclare, QueueBind, QueueDeclare};
-use kombu_core::{ExchangeKind, FieldTable, ShortStr};
+use kombu_core::{ExchangeKind, FieldTable, ShortStr, Value};
 
 use crate::fault::Fault;
 
@@ -37,6 +37,11 @@ pub(crate) fn of_queue(fault: Fault, method: &mut QueueDeclare) {
         Fault::QueueExpiresNever => drop(arguments.remove("x-expires")),
         Fault::QueueExpiresSoon if has("x-expires", arguments) => drop(arguments.insert("x-expires", 1)),
         Fault::QueueTtlIgnored => drop(arguments.remove("x-message-ttl")),
+        Fault::QueueTtlDoubled => {
+            if let Some(ttl) = arguments.get("x-message-ttl").and_then(Value::as_i64) {
+                drop(arguments.insert("x-message-ttl", ttl * 2));
+            }
+        }
         Fault::MaxLengthIgnored => {
             drop(arguments.remove("x-max-length"));
             drop(arguments.remove("x-max-length-bytes"));

@@ -1,11 +1,7 @@
 //! A channel of memory with one promise broken.
 
-use std::collections::BTreeMap;
-use std::future::Future;
-use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
 
 use async_trait::async_trait;
 use kombu_core::method::{
@@ -15,70 +11,14 @@ use kombu_core::method::{
 use kombu_core::reply::ReplySender;
 use kombu_core::{
     Channel, ChannelEvents, Confirm, Confirmation, ConsumerTag, Delivery, DeliverySink, DeliveryTag, Envelope, Error,
-    ErrorKind, ExchangeKind, Malformed, Qos, Result, Scope, Settled, ShortStr,
+    ErrorKind, ExchangeKind, FieldTable, Malformed, Qos, Result, Scope, Settled, ShortStr,
 };
 
 use crate::fault::Fault;
+use crate::inside::{Inside, now};
 use crate::sink::BrokenSink;
 use crate::world::{Link, lock};
 use crate::{arguments, envelope};
-
-/// A channel of memory, and what was delivered on it and not settled.
-pub(crate) struct Inside {
-    pub(crate) memory: Arc<dyn Channel>,
-    pub(crate) held: Mutex<BTreeMap<u64, (ShortStr, Arc<Envelope>)>>,
-    pub(crate) sinks: Mutex<Vec<Arc<dyn DeliverySink>>>,
-    pub(crate) prefetch: AtomicUsize,
-    pub(crate) is_closed: AtomicBool,
-}
-
-impl Inside {
-    pub(crate) fn new(memory: Arc<dyn Channel>) -> Self {
-        Inside {
-            memory,
-            held: Mutex::default(),
-            sinks: Mutex::default(),
-            prefetch: AtomicUsize::new(0),
-            is_closed: AtomicBool::new(false),
-        }
-    }
-
-    pub(crate) fn holds(&self) -> bool {
-        !lock(&self.held).is_empty()
-    }
-
-    /// Does to what is held what `fault` does when the channel closes.
-    pub(crate) fn closing(&self, fault: Fault) {
-        match fault {
-            Fault::CloseLosesHeld => self.each_held(|tag, _, _| drop(self.memory.basic_ack(tag, false))),
-            Fault::CloseReordersHeld => self.each_held(|tag, queue, envelope| self.to_tail(tag, queue, envelope)),
-            _ => {}
-        }
-    }
-
-    pub(crate) fn each_held(&self, act: impl Fn(DeliveryTag, ShortStr, Arc<Envelope>)) {
-        // Not in the loop's head, where it would stay locked: what is settled makes room for the next delivery.
-        let held = std::mem::take(&mut *lock(&self.held));
-        for (tag, (queue, envelope)) in held {
-            act(DeliveryTag(tag), queue, envelope);
-        }
-    }
-
-    /// Puts a delivery back to the end of its queue, as a new message.
-    fn to_tail(&self, tag: DeliveryTag, queue: ShortStr, envelope: Arc<Envelope>) {
-        drop(self.memory.basic_ack(tag, false));
-        let again = Envelope { exchange: ShortStr::default(), routing_key: queue, ..(*envelope).clone() };
-        drop(self.memory.basic_publish(BasicPublish::default(), Arc::new(again)));
-    }
-}
-
-/// Memory answers at once.
-pub(crate) fn now<T>(future: impl Future<Output = T>) -> T {
-    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(value) => value,
-        Poll::Pending => panic!("memory did not answer at once"),
-    }
-}
 
 /// A publish that waits for the next tick, and who waits for its answer.
 type Unflushed = (BasicPublish, Arc<Envelope>, ReplySender<Result<Confirmation>>);
@@ -105,7 +45,7 @@ impl BrokenChannel {
 
     /// Another channel, which may fail without harm.
     pub(crate) fn aside(&self) -> Result<Arc<dyn Channel>> {
-        now(self.link.memory.channel())
+        self.link.aside()
     }
 
     fn passive(&self, queue: &ShortStr) -> Result<QueueDeclared> {
@@ -116,6 +56,23 @@ impl BrokenChannel {
     pub(crate) fn exchange_exists(&self, exchange: &ShortStr) -> bool {
         let method = ExchangeDeclare { passive: true, ..arguments::exchange(exchange, ExchangeKind::Direct) };
         self.aside().is_ok_and(|aside| now(aside.exchange_declare(method)).is_ok())
+    }
+
+    fn is_bound_to_fanout(&self, queue: &ShortStr) -> bool {
+        let world = lock(&self.link.world);
+        world.bindings.keys().any(|(bound, exchange)| bound == queue && world.fanouts.contains(exchange))
+    }
+
+    /// Binds again what was bound to an exchange before it was deleted.
+    fn bind_again(&self, name: &ShortStr) {
+        let bindings = lock(&self.link.world).bindings.clone();
+        for ((queue, exchange), keys) in bindings.into_iter().filter(|((_, exchange), _)| exchange == name) {
+            for routing_key in keys {
+                let (queue, exchange) = (queue.clone(), exchange.clone());
+                let method = QueueBind { queue, exchange, routing_key, arguments: FieldTable::new() };
+                drop(self.aside().map(|aside| now(aside.queue_bind(method))));
+            }
+        }
     }
 
     fn note(&self, queue: &ShortStr, delivery: Delivery) -> Delivery {
@@ -132,6 +89,9 @@ impl BrokenChannel {
 
     /// Learns that an operation failed.
     pub(crate) fn failed<T>(&self, result: Result<T>) -> Result<T> {
+        if result.is_err() && self.link.is_lost() {
+            return Err(crate::network::lost("the link was cut"));
+        }
         if let Err(error) = &result
             && error.scope() == Scope::Channel
             && error.kind() != ErrorKind::Closed
@@ -145,57 +105,6 @@ impl BrokenChannel {
         }
         result
     }
-
-    fn settle(
-        &self,
-        tag: DeliveryTag,
-        multiple: bool,
-        act: impl Fn(&dyn Channel, DeliveryTag, bool) -> Settled,
-    ) -> Settled {
-        let fault = self.link.fault;
-        let mut tag = tag;
-        if fault == Fault::TagsFromEleven && tag.0 > 0 {
-            tag.0 = tag.0.saturating_sub(10);
-        }
-        let lowest = lock(&self.inside.held).keys().next().copied();
-        let is_known = lock(&self.inside.held).contains_key(&tag.0);
-        match fault {
-            Fault::BadTagIsSilent if !is_known && !multiple && !self.inside.is_closed.load(Ordering::Relaxed) => {
-                return Settled::ready(Ok(()));
-            }
-            Fault::OutOfOrderSettleFails if !multiple && is_known && lowest != Some(tag.0) => {
-                return Settled::ready(Err(Error::new(ErrorKind::PreconditionFailed, "not the oldest")));
-            }
-            _ => {}
-        }
-        let mut held = lock(&self.inside.held);
-        if multiple {
-            held.retain(|known, _| tag.0 != 0 && *known > tag.0);
-        } else {
-            held.remove(&tag.0);
-        }
-        drop(held);
-        let mut settled = act(&**self.memory(), tag, multiple);
-        match settled.take_now() {
-            Some(result) => Settled::ready(self.failed(result)),
-            None => settled,
-        }
-    }
-
-    fn give_back(&self, tag: DeliveryTag, multiple: bool) -> Option<Settled> {
-        let held = lock(&self.inside.held).get(&tag.0).cloned();
-        let (queue, envelope) = held?;
-        let is_tail = match self.link.fault {
-            Fault::RequeueToTail => !multiple,
-            Fault::RequeueRenewsTtl => envelope.properties.expiration().is_some(),
-            _ => false,
-        };
-        is_tail.then(|| {
-            lock(&self.inside.held).remove(&tag.0);
-            self.inside.to_tail(tag, queue, envelope);
-            Settled::ready(Ok(()))
-        })
-    }
 }
 
 #[async_trait]
@@ -205,7 +114,7 @@ impl Channel for BrokenChannel {
         let name = method.exchange.clone();
         let is_reserved = name.starts_with("amq.") || name.is_empty();
         match self.link.fault {
-            Fault::ReservedNamesAllowed if name.starts_with("amq.") => return Ok(()),
+            Fault::ReservedNamesAllowed | Fault::ReservedExchangesAllowed if name.starts_with("amq.") => return Ok(()),
             Fault::DefaultExchangeBindable if name.is_empty() => return Ok(()),
             Fault::RedeclareExchangeAccepted if !method.passive && self.exchange_exists(&name) => return Ok(()),
             Fault::RedeclareExchangeReplaces if !method.passive && !is_reserved => {
@@ -217,13 +126,20 @@ impl Channel for BrokenChannel {
             lock(&self.link.world).fanouts.insert(name.clone());
         }
         arguments::of_exchange(self.link.fault, &mut method);
-        self.failed(self.memory().exchange_declare(method).await)
+        self.failed(self.memory().exchange_declare(method).await)?;
+        if self.is(Fault::ExchangeDeleteKeepsBindings) && lock(&self.link.world).deleted.remove(&name) {
+            self.bind_again(&name);
+        }
+        Ok(())
     }
 
     async fn exchange_delete(&self, mut method: ExchangeDelete) -> Result<()> {
         method.exchange = self.name(method.exchange);
         match self.link.fault {
             Fault::ExchangeDeleteKeeps => return Ok(()),
+            Fault::ExchangeDeleteKeepsBindings => {
+                lock(&self.link.world).deleted.insert(method.exchange.clone());
+            }
             Fault::DefaultExchangeBindable if method.exchange.is_empty() => return Ok(()),
             Fault::ExchangeIfUnusedIgnored => method.if_unused = false,
             Fault::DeletingNothingFails if !self.exchange_exists(&method.exchange) => {
@@ -256,6 +172,9 @@ impl Channel for BrokenChannel {
                 }
             }
             Fault::PassiveCreates => method.passive = false,
+            Fault::LongNamesRefused if name.len() > 200 => {
+                return Err(Error::new(ErrorKind::PreconditionFailed, "the name is too long").in_scope(Scope::Channel));
+            }
             Fault::TruncatesNames => method.queue = name.chars().take(200).collect::<String>().into(),
             Fault::SameServerName if name.is_empty() => method.queue = "the-same".into(),
             Fault::ReservedNamesAllowed if name.starts_with("amq.") => return Ok(QueueDeclared::default()),
@@ -319,8 +238,11 @@ impl Channel for BrokenChannel {
     }
 
     async fn queue_purge(&self, queue: ShortStr) -> Result<u32> {
+        if self.is(Fault::MissingQueuesAreEmpty) && self.passive(&queue).is_err() {
+            return Ok(0);
+        }
         if self.is(Fault::PurgeTakesHeld) {
-            self.inside.each_held(|tag, _, _| drop(self.memory().basic_ack(tag, false)));
+            self.inside.drop_held();
         }
         let count = self.failed(self.memory().queue_purge(self.name(queue)).await)?;
         Ok(if self.is(Fault::PurgeCountsZero) { 0 } else { count })
@@ -386,7 +308,7 @@ impl Channel for BrokenChannel {
         match self.link.fault {
             Fault::CancelGoesOn => return Ok(()),
             Fault::CancelDropsHeld => {
-                self.inside.each_held(|tag, _, _| drop(self.memory().basic_ack(tag, false)));
+                self.inside.drop_held();
             }
             _ => {}
         }
@@ -399,6 +321,16 @@ impl Channel for BrokenChannel {
         let window = self.inside.prefetch.load(Ordering::Relaxed);
         match self.link.fault {
             Fault::GetNoAckHolds => method.no_ack = false,
+            Fault::FanoutForgottenAtGet
+                if self.is_bound_to_fanout(&method.queue)
+                    && lock(&self.link.world).consumed.insert(method.queue.clone()) =>
+            {
+                now(self.memory().queue_purge(method.queue.clone()))?;
+            }
+            Fault::MissingQueuesAreEmpty if self.passive(&method.queue).is_err() => return Ok(None),
+            Fault::GetFailsOnNew if !lock(&self.link.world).published_to.contains(&method.queue) => {
+                return Err(Error::new(ErrorKind::NotFound, "nothing was ever in it"));
+            }
             Fault::GetCountsAgainstPrefetch if window > 0 && held >= window => return Ok(None),
             _ => {}
         }
@@ -415,7 +347,7 @@ impl Channel for BrokenChannel {
         match self.link.fault {
             Fault::RecoverDoesNothing => return Ok(()),
             Fault::RecoverDrops => {
-                self.inside.each_held(|tag, _, _| drop(self.memory().basic_ack(tag, false)));
+                self.inside.drop_held();
                 return Ok(());
             }
             _ => {}
@@ -429,48 +361,15 @@ impl Channel for BrokenChannel {
     }
 
     fn basic_ack(&self, tag: DeliveryTag, multiple: bool) -> Settled {
-        let fault = self.link.fault;
-        let is_open = !self.inside.is_closed.load(Ordering::Relaxed);
-        match fault {
-            Fault::AckDoesNothing if is_open && lock(&self.inside.held).contains_key(&tag.0) => {
-                return Settled::ready(Ok(()));
-            }
-            Fault::AckMultipleReachesOtherChannels if multiple => {
-                for other in self.link.living().iter().filter(|other| !Arc::ptr_eq(other, &self.inside)) {
-                    other.each_held(|tag, _, _| drop(other.memory.basic_ack(tag, false)));
-                }
-            }
-            _ => {}
-        }
-        self.settle(tag, multiple, |memory, tag, multiple| match fault {
-            Fault::AckMultipleIsOne if multiple && tag.0 != 0 => memory.basic_ack(tag, false),
-            Fault::AckMultipleIsAll if multiple => memory.basic_ack(DeliveryTag(0), true),
-            Fault::AckAlwaysMultiple => memory.basic_ack(tag, true),
-            _ => memory.basic_ack(tag, multiple),
-        })
+        self.ack(tag, multiple)
     }
 
     fn basic_nack(&self, tag: DeliveryTag, multiple: bool, requeue: bool) -> Settled {
-        let fault = self.link.fault;
-        if requeue && let Some(settled) = self.give_back(tag, multiple) {
-            return settled;
-        }
-        self.settle(tag, multiple, |memory, tag, multiple| match fault {
-            Fault::NackMultipleIsOne if multiple => memory.basic_nack(tag, false, requeue),
-            Fault::NackMultipleDropsAll if multiple => memory.basic_nack(DeliveryTag(0), true, false),
-            Fault::RejectRequeues => memory.basic_nack(tag, multiple, true),
-            Fault::RequeueDrops => memory.basic_nack(tag, multiple, false),
-            _ => memory.basic_nack(tag, multiple, requeue),
-        })
+        self.nack(tag, multiple, requeue)
     }
 
     fn set_aside(&self, delivery: &Delivery, queue: &ShortStr, reason: &str) -> Settled {
-        if self.is(Fault::SetAsideRequeues) {
-            return self.basic_nack(delivery.tag, false, true);
-        }
-        self.settle(delivery.tag, false, |memory, tag, _| {
-            memory.set_aside(&Delivery { tag, ..delivery.clone() }, queue, reason)
-        })
+        self.put_aside(delivery, queue, reason)
     }
 
     async fn malformed(&self, queue: ShortStr, limit: u32) -> Result<Vec<Malformed>> {
@@ -478,7 +377,7 @@ impl Channel for BrokenChannel {
     }
 
     fn observe(&self, events: Arc<dyn ChannelEvents>) {
-        self.memory().observe(events);
+        self.inside.observe(events);
     }
 
     async fn close(&self) -> Result<()> {

@@ -36,6 +36,13 @@ pub(crate) fn published(fault: Fault, mut envelope: Envelope) -> Envelope {
                 envelope.headers.table().iter().map(|(name, value)| (name.clone(), text(value))).collect();
             envelope.headers = table.into();
         }
+        Fault::HeaderLimitCuts => {
+            let table = envelope.headers.table();
+            let long = table.iter().find(|(_, value)| value.as_str().is_some_and(|text| text.len() > 2900));
+            if let Some(name) = long.map(|(name, _)| name.clone()) {
+                envelope.headers.table_mut().insert(name, "cut");
+            }
+        }
         Fault::TtlIgnored => clear_expiration(&mut envelope),
         Fault::TtlZeroKept if envelope.properties.expiration().is_some_and(|ttl| ttl.is_zero()) => {
             clear_expiration(&mut envelope);

@@ -1,5 +1,8 @@
 //! A hub with one promise broken: the mio hub behind a face that does one thing wrong.
 
+mod fault;
+mod remote;
+
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -9,55 +12,21 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::sync::{Arc, Mutex};
-use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use kombu_core::hub::{
-    Callback, Class, HookId, Hub, HubHandle, HubId, LocalFuture, Poller, Progress, RemoteCallback, RemoteHub,
-    RepeatedCallback, Scheduled, SourceCallback, SourceId, TimerHandle,
+    Callback, Class, HookId, Hub, HubHandle, LocalFuture, Poller, Progress, RemoteHub, RepeatedCallback,
+    SourceCallback, SourceId, TimerHandle,
 };
 use kombu_core::{Clock, Error, ErrorKind, Result};
 use kombu_hub::MioHub;
 use mio::Interest;
 use mio::event::Source;
 
-use crate::world::lock;
+pub(crate) use self::fault::HubFault;
+use self::remote::Remote;
 
-/// One promise that a hub of this folder breaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum HubFault {
-    AddAgainIgnored,
-    CallSoonLate,
-    CallSoonLifo,
-    CancelIgnored,
-    ClosedDescriptorKills,
-    ClosedPeerSpins,
-    DrainedMeansMore,
-    FloodStarvesOthers,
-    HookOnce,
-    HookRemovalIgnored,
-    LocalTaskForgotten,
-    ModifyIgnored,
-    MoreMeansDrained,
-    OneTimerPerTick,
-    PanicKills,
-    PanicLeavesTheHub,
-    ReaderOnce,
-    Reentrant,
-    RemoteDoesNotWake,
-    RemoteLifo,
-    RemovalIgnored,
-    RepeatDrifts,
-    RepeatOnce,
-    SourceRemovalIgnored,
-    Spins,
-    TimersEarly,
-    TimersLate,
-    TimersReversed,
-    WaitIoRunsUser,
-    WriterStarves,
-    ZeroDelayAtOnce,
-}
+use crate::world::lock;
 
 /// The face.
 pub(crate) struct BrokenHub {
@@ -375,66 +344,4 @@ impl Hub for BrokenHub {
         }
         self.hub().wait_io(future, deadline)
     }
-}
-
-/// A handle that keeps what other threads hand in until the next tick.
-struct Remote {
-    inner: HubHandle,
-    fault: HubFault,
-    kept: Mutex<Vec<(Class, RemoteCallback)>>,
-}
-
-impl RemoteHub for Remote {
-    fn id(&self) -> HubId {
-        self.inner.id()
-    }
-
-    fn call_soon(&self, class: Class, callback: RemoteCallback) {
-        lock(&self.kept).push((class, callback));
-        if self.fault == HubFault::RemoteLifo {
-            // It wakes the hub; the order is wrong.
-            self.inner.call_soon(|_| ());
-        }
-    }
-
-    fn schedule(&self, class: Class, task: Arc<dyn Scheduled>) {
-        match class {
-            Class::Io => self.inner.io().schedule(task),
-            Class::User => self.inner.user().schedule(task),
-        }
-    }
-
-    fn spawn(&self, class: Class, future: Pin<Box<dyn Future<Output = ()> + Send>>) {
-        match class {
-            Class::Io => drop(self.inner.io().spawn(future)),
-            Class::User => drop(self.inner.user().spawn(future)),
-        }
-    }
-
-    fn wake_at(&self, _class: Class, when: Instant, waker: Waker) -> u64 {
-        let sleep = self.inner.sleep_until(when);
-        drop(self.inner.spawn(async move {
-            sleep.await;
-            waker.wake();
-        }));
-        0
-    }
-
-    fn now(&self) -> Instant {
-        self.inner.now()
-    }
-
-    fn is_running(&self) -> bool {
-        self.inner.is_running()
-    }
-
-    fn is_closed(&self) -> bool {
-        self.inner.is_closed()
-    }
-
-    fn stop(&self) {
-        self.inner.stop();
-    }
-
-    fn cancel_timer(&self, _number: u64) {}
 }

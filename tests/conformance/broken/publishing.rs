@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use kombu_core::hub::HubHandle;
 use kombu_core::method::{BasicPublish, QueueDeclare};
-use kombu_core::{Confirm, Confirmation, Envelope, Error, ErrorKind, reply};
+use kombu_core::{Confirm, Confirmation, Envelope, Error, ErrorKind, Outcome, Returned, Scope, ShortStr, reply};
 
-use crate::channel::{BrokenChannel, now};
+use crate::channel::BrokenChannel;
 use crate::envelope;
 use crate::fault::Fault;
+use crate::inside::now;
 use crate::world::{BODY_LIMIT, lock};
 
 impl BrokenChannel {
@@ -16,8 +18,14 @@ impl BrokenChannel {
         let number = {
             let mut world = lock(&self.link.world);
             world.publishes += 1;
+            if original.exchange.is_empty() {
+                world.published_to.insert(original.routing_key.clone());
+            }
             world.publishes
         };
+        if let Some(answer) = self.link.machine.as_ref().and_then(|machine| machine.answer(self, &original)) {
+            return answer;
+        }
         let mut sent = envelope::published(self.link.fault, (*original).clone());
         if sent.exchange.is_empty() {
             sent.routing_key = self.name(sent.routing_key);
@@ -39,6 +47,20 @@ impl BrokenChannel {
             }
             Fault::MissingExchangeIsSilent if !sent.exchange.is_empty() && !self.exchange_exists(&sent.exchange) => {
                 return Confirm::ready(Ok(Confirmation::Confirmed { queues: Some(0) }));
+            }
+            Fault::MissingExchangeIsInternal if !sent.exchange.is_empty() && !self.exchange_exists(&sent.exchange) => {
+                let error = Error::new(ErrorKind::Internal, "something went wrong").in_scope(Scope::Channel);
+                return Confirm::ready(Err(error.with_outcome(Outcome::NotSent)));
+            }
+            Fault::DoubleBindingNoCopy if !sent.exchange.is_empty() && pair_is_double() => {
+                return Confirm::ready(Ok(Confirmation::Confirmed { queues: Some(0) }));
+            }
+            Fault::ConfirmsTooSoon if number.is_multiple_of(10) => {
+                let (memory, late) = (Arc::clone(self.memory()), Arc::new(sent));
+                if let Some(hub) = lock(&self.link.hub).clone() {
+                    after_turns(20, hub, move || drop(memory.basic_publish(BasicPublish::default(), late)));
+                }
+                return Confirm::ready(Ok(Confirmation::Confirmed { queues: Some(1) }));
             }
             Fault::FanoutNotStored => {
                 let world = lock(&self.link.world);
@@ -118,6 +140,12 @@ impl BrokenChannel {
             Ok(Confirmation::Confirmed { queues: Some(0) }) if self.is(Fault::UnroutableFails) && !is_mandatory => {
                 Err(Error::new(ErrorKind::Nacked, "no queue took it"))
             }
+            Ok(Confirmation::Confirmed { queues: Some(0) })
+                if self.is(Fault::UnroutableIsReturned) && !original.exchange.is_empty() =>
+            {
+                let (code, text) = (312, ShortStr::from("NO_ROUTE"));
+                Ok(Confirmation::Returned(Box::new(Returned { code, text, envelope: Arc::clone(&original) })))
+            }
             Ok(answer) if self.is(Fault::ReturnsMixedUp) && is_mandatory => {
                 Ok(lock(&self.mixed_up).replace(answer.clone()).unwrap_or(answer))
             }
@@ -140,4 +168,16 @@ impl BrokenChannel {
             }
         }
     }
+}
+
+/// Acts so many turns of the hub later.
+fn after_turns(turns: u32, hub: HubHandle, act: impl FnOnce() + Send + 'static) {
+    let next = hub.clone();
+    hub.call_soon(move |_| {
+        if turns == 0 {
+            act();
+        } else {
+            after_turns(turns - 1, next, act);
+        }
+    });
 }

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use kombu_core::{Delivery, DeliverySink, Error, ShortStr};
 
-use crate::channel::Inside;
 use crate::envelope;
 use crate::fault::Fault;
+use crate::inside::Inside;
 use crate::world::lock;
 
 pub(crate) struct BrokenSink {
@@ -56,6 +56,8 @@ impl DeliverySink for BrokenSink {
         }
         let delivery = envelope::delivered(self.fault, delivery);
         match self.fault {
+            Fault::MissesSecond if count == 2 => return,
+            Fault::GiveBackStopsDelivery if self.inside.has_given_back.load(Ordering::Relaxed) => return,
             Fault::NewsNotDelivered if self.has_started.load(Ordering::Relaxed) => return,
             Fault::SwapsSeventh if count.is_multiple_of(7) => {
                 *lock(&self.kept) = Some(delivery);

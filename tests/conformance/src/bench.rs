@@ -39,10 +39,16 @@ pub(crate) struct Bench {
     /// What is going on, for a check that hangs.
     stage: Arc<Mutex<String>>,
     names: Cell<u32>,
+    /// By a clock that is turned by hand, time passes while the check waits.
+    flows: bool,
 }
 
 /// By a clock that is turned by hand, so many turns of the hub in which nothing happens mean that nothing is under way.
 const IDLE_TURNS: u32 = 12;
+
+/// By such a clock, checks of links and of processes let so much time pass whenever nothing is under way: what failed is tried again
+/// after a while.
+const STEP: Duration = Duration::from_millis(20);
 
 /// By a clock that is turned by hand, so many turns of the hub mean that it turns for ever: no wait of a check takes a tenth.
 const MOST_TURNS: u32 = 20_000;
@@ -62,6 +68,7 @@ impl Bench {
         let prefix = format!("k{}-{}", ground.run, check.name);
         let url = match &broker {
             Some(broker) => broker.url(),
+            None if ground.is_hub_alone => String::new(),
             None => ground.url(&prefix).map_err(Failure::new)?,
         };
         let hub = ground.hub(Arc::clone(&clock))?;
@@ -81,6 +88,7 @@ impl Bench {
             broker: RefCell::new(broker),
             stage,
             names: Cell::new(0),
+            flows: check.needs.iter().any(|need| need.is_hook() || *need == Need::Can("multi_process")),
         })
     }
 
@@ -167,12 +175,20 @@ impl Bench {
     }
 
     pub(crate) fn wait_until_within(&self, patience: Duration, what: &str, done: &mut dyn FnMut() -> bool) -> Verdict {
-        if self.is_manual() {
-            return self.wait_by_turns(what, done);
+        match &self.manual {
+            Some(manual) if self.flows => self.wait_by_clock(manual, patience, what, done),
+            Some(_) => self.wait_by_turns(what, done),
+            None => self.wait_by_machine(patience, what, done),
         }
+    }
+
+    /// Waits by the machine's time, whatever the check's clock says: for what another process does.
+    pub(crate) fn wait_by_machine(&self, patience: Duration, what: &str, done: &mut dyn FnMut() -> bool) -> Verdict {
         let end = Instant::now() + patience;
         while !done() {
-            self.turn()?;
+            if !self.turn()? && self.is_manual() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
             if Instant::now() > end {
                 return Err(Failure::new(format!("waited {patience:?} in vain for {what}")));
             }
@@ -182,18 +198,47 @@ impl Bench {
 
     /// Waits where time stands still: how long the machine takes for it does not matter.
     fn wait_by_turns(&self, what: &str, done: &mut dyn FnMut() -> bool) -> Verdict {
-        let (mut turns, mut idle) = (0, 0);
-        while !done() {
-            idle = if self.turn()? { 0 } else { idle + 1 };
-            turns += 1;
-            if idle > IDLE_TURNS {
-                return Err(Failure::new(format!("waited for {what}, but nothing is under way any more")));
-            }
-            if turns > MOST_TURNS {
-                return Err(Failure::new(format!("waited {turns} turns of the hub in vain for {what}")));
+        match self.turn_until(done)? {
+            Turned::Done => Ok(()),
+            Turned::Idle => Err(Failure::new(format!("waited for {what}, but nothing is under way any more"))),
+            Turned::Endless => Err(Failure::new(format!("waited {MOST_TURNS} turns of the hub in vain for {what}"))),
+        }
+    }
+
+    /// Waits where time passes whenever nothing is under way.
+    fn wait_by_clock(
+        &self,
+        manual: &ManualClock,
+        patience: Duration,
+        what: &str,
+        done: &mut dyn FnMut() -> bool,
+    ) -> Verdict {
+        let mut passed = Duration::ZERO;
+        loop {
+            match self.turn_until(done)? {
+                Turned::Done => return Ok(()),
+                Turned::Idle if passed < patience => {
+                    manual.advance(STEP);
+                    passed += STEP;
+                }
+                _ => return Err(Failure::new(format!("waited {passed:?} by the clock in vain for {what}"))),
             }
         }
-        Ok(())
+    }
+
+    /// Turns the hub until `done`, or until nothing is under way.
+    fn turn_until(&self, done: &mut dyn FnMut() -> bool) -> Verdict<Turned> {
+        let mut idle = 0;
+        for _ in 0..MOST_TURNS {
+            if done() {
+                return Ok(Turned::Done);
+            }
+            idle = if self.turn()? { 0 } else { idle + 1 };
+            if idle > IDLE_TURNS {
+                return Ok(Turned::Idle);
+            }
+        }
+        Ok(Turned::Endless)
     }
 
     /// Drives `future` to its end as a task of the hub's I/O class, as core drives what it asks of a transport.
@@ -278,6 +323,13 @@ impl Bench {
         Ok(())
     }
 
+    /// Lets a moment pass where time passes while a check waits.
+    pub(crate) fn flow(&self) {
+        if let Some(manual) = self.manual.as_ref().filter(|_| self.flows) {
+            manual.advance(STEP);
+        }
+    }
+
     // --- the transport ---
 
     /// Connects to the check's broker.
@@ -319,6 +371,9 @@ impl Bench {
 
     /// Returns what the connected transport declares.
     pub(crate) fn capabilities(&self) -> Verdict<Arc<Capabilities>> {
+        if self.ground.is_hub_alone {
+            return Ok(Arc::default());
+        }
         if self.capabilities.borrow().is_none() {
             self.connect()?;
         }
@@ -373,6 +428,16 @@ impl Bench {
         }
         let _ = self.close(&transport);
     }
+}
+
+/// How a wait by a clock that is turned by hand ended.
+enum Turned {
+    /// What was waited for happened.
+    Done,
+    /// Nothing is under way.
+    Idle,
+    /// There is always something under way.
+    Endless,
 }
 
 /// See [`Bench::rescue`].

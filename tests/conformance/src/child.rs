@@ -1,6 +1,6 @@
 //! Child processes: another process that uses the same broker, and may be killed.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
@@ -12,6 +12,9 @@ use crate::ground::{Address, Ground};
 
 /// Tells a process that it is a child, and what to do: URL, queue and number of messages, one a line.
 const VARIABLE: &str = "KOMBU_CONFORMANCE_CHILD";
+
+/// A process takes its time to start where others do.
+const LEAST_PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// A process that holds messages. Killed when dropped.
 pub(crate) struct Holder {
@@ -45,7 +48,8 @@ impl Holder {
     /// Waits for the line that begins with `word` and returns the rest of it.
     pub(crate) fn line(&self, bench: &Bench, word: &str) -> Verdict<String> {
         let mut found = None;
-        bench.wait_until(&format!("the child's `{word}`"), || {
+        let patience = bench.patience().max(LEAST_PATIENCE);
+        bench.wait_by_machine(patience, &format!("the child's `{word}`"), &mut || {
             while let Ok(line) = self.lines.try_recv() {
                 if let Some(rest) = line.strip_prefix(word) {
                     found = Some(rest.trim().to_owned());
@@ -101,7 +105,9 @@ fn hold(bench: &Bench, queue: &str, count: u16) -> Verdict {
     lane.qos(count, false)?;
     let consumed = lane.consume(&queue.into())?;
     bench.wait_until("the messages to hold", || consumed.sink.len() >= usize::from(count))?;
-    println!("held {count}");
+    // Not by a macro, whose output a test harness keeps to itself.
+    writeln!(std::io::stdout(), "held {count}")
+        .map_err(|error| Failure::new(format!("nobody listens to the child: {error}")))?;
     let (sender, ended) = mpsc::channel();
     std::thread::spawn(move || {
         // The end of the input, or of the parent, is the end of this process.

@@ -40,6 +40,8 @@ pub(crate) struct Ground {
     pub(crate) options: FieldTable,
     pub(crate) hub: HubFactory,
     pub(crate) is_manual: bool,
+    /// There is no transport: only the hub is checked.
+    pub(crate) is_hub_alone: bool,
     pub(crate) is_small: bool,
     pub(crate) patience: Duration,
     pub(crate) broker: Option<BrokerFactory>,

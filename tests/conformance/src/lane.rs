@@ -385,6 +385,7 @@ impl Bench {
                 return Err(Failure::new(format!("waited in vain for {what}")));
             }
             self.turn()?;
+            self.flow();
         }
         Ok(())
     }

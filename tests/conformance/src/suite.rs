@@ -8,12 +8,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kombu_core::hub::Hub;
-use kombu_core::{Clock, FieldTable, Result, ShortStr, TransportEntry, Value, registry};
+use kombu_core::{Clock, Error, ErrorKind, FieldTable, Result, ShortStr, TransportEntry, Value, registry};
 use kombu_hub::MioHub;
 
 use crate::arguments::{Arguments, HELP};
 use crate::broker::Broker;
-use crate::check::Check;
+use crate::check::{Check, Group};
 use crate::checks;
 use crate::child;
 use crate::ground::{Address, Ground, check_entry, unique_run};
@@ -55,6 +55,33 @@ impl Suite {
     /// Defaults: no broker, 10 s of patience, as many checks at once as there are processors, at most 4.
     pub fn new(entry: TransportEntry) -> Self {
         registry::register(entry);
+        Suite::over(entry)
+    }
+
+    /// Starts a suite over a hub alone, with no transport registered on it: the checks of the group `hub`. `make` is called on the
+    /// thread of each check.
+    ///
+    /// ```no_run
+    /// use std::rc::Rc;
+    /// use kombu_core::hub::Hub;
+    ///
+    /// fn main() -> std::process::ExitCode {
+    ///     let make = |clock| kombu_hub::MioHub::with_clock(clock).map(|hub| Rc::new(hub) as Rc<dyn Hub>);
+    ///     kombu_conformance::Suite::of_hub("mio", make).main()
+    /// }
+    /// ```
+    pub fn of_hub(
+        name: &'static str,
+        make: impl Fn(Arc<dyn Clock>) -> Result<Rc<dyn Hub>> + Send + Sync + 'static,
+    ) -> Self {
+        let refuse = |_| Err(Error::new(ErrorKind::Unsupported, "a suite of a hub alone has no transport"));
+        let entry = TransportEntry { name, schemes: &["no-transport"], description: "a hub alone", make: refuse };
+        let mut suite = Suite::over(entry).hub(make);
+        suite.ground.is_hub_alone = true;
+        suite
+    }
+
+    fn over(entry: TransportEntry) -> Self {
         let mio = |clock: Arc<dyn Clock>| MioHub::with_clock(clock).map(|hub| Rc::new(hub) as Rc<dyn Hub>);
         Suite {
             ground: Ground {
@@ -64,6 +91,7 @@ impl Suite {
                 options: FieldTable::new(),
                 hub: Arc::new(mio),
                 is_manual: false,
+                is_hub_alone: false,
                 is_small: false,
                 patience: Duration::from_secs(10),
                 broker: None,
@@ -191,7 +219,8 @@ impl Suite {
     }
 
     fn command(mut self, arguments: &Arguments) -> ExitCode {
-        let selected: Vec<_> = checks::all().into_iter().filter(|check| arguments.selects(check)).collect();
+        let all = self.checks();
+        let selected: Vec<_> = all.iter().copied().filter(|check| arguments.selects(check)).collect();
         if let Some(unknown) = self.unknown_known_failure() {
             eprintln!("error: known_failure names `{unknown}`, which is no check");
             return ExitCode::from(2);
@@ -215,7 +244,7 @@ impl Suite {
         self.ground.seed = arguments.seed.unwrap_or_else(runner::random_seed);
         let jobs = arguments.jobs.or(self.jobs);
         // A part of the checks, or many runs of them, is no column of a table.
-        let is_whole = selected.len() == checks::all().len() && arguments.stress == 1;
+        let is_whole = selected.len() == all.len() && arguments.stress == 1;
         let published = self.published.take().filter(|_| is_whole);
         match self.run(&selected, arguments.stress, jobs, |line| arguments.format.progress(line)) {
             Ok(report) => {
@@ -250,7 +279,13 @@ impl Suite {
         }
         self.ground.seed = seed;
         let jobs = self.jobs;
-        self.run(&checks::all(), 1, jobs, |_| ())
+        let all = self.checks();
+        self.run(&all, 1, jobs, |_| ())
+    }
+
+    /// The checks that this suite is about.
+    fn checks(&self) -> Vec<&'static Check> {
+        checks::all().into_iter().filter(|check| !self.ground.is_hub_alone || check.group() == Group::Hub).collect()
     }
 
     fn run(

@@ -26,7 +26,13 @@ impl Bench {
         url: &str,
         options: impl FnOnce(ConnectionBuilder) -> ConnectionBuilder,
     ) -> Verdict<User<'_>> {
-        let mut builder = Connection::builder(url).clock(Arc::clone(&self.clock));
+        // A machine that is busy with other things must not look like a broker that does not answer.
+        let patience = self.patience();
+        let mut builder = Connection::builder(url)
+            .clock(Arc::clone(&self.clock))
+            .operation_timeout(patience)
+            .publish_timeout(patience)
+            .close_timeout(patience);
         for (name, value) in self.ground.options.iter() {
             builder = builder.transport_option(name, value.clone());
         }

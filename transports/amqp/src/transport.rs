@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use kombu_core::hub::Hub;
 use kombu_core::{
-    Capabilities, Channel, Clock, Error, ErrorKind, Ordering, Priority, PriorityOrder, Result, Support, Transport,
-    TransportConfig, TransportEntry, registry,
+    Capabilities, Channel, Clock, Error, ErrorKind, HeaderTypes, Ordering, Priority, PriorityOrder, Result, Support,
+    Transport, TransportConfig, TransportEntry, registry,
 };
 
 use crate::channel::AmqpChannel;
@@ -158,6 +158,7 @@ fn capabilities() -> Capabilities {
     capabilities.priority = Some(Priority { levels: u8::MAX, order: PriorityOrder::HighFirst });
     capabilities.restore_after_crash = Some(Duration::ZERO);
     capabilities.max_body = Some(MAX_BODY);
+    capabilities.header_types = HeaderTypes::Amqp;
     capabilities.ordering = Ordering::Queue;
     capabilities.deliveries_survive_reconnect = false;
     capabilities

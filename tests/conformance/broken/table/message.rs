@@ -87,4 +87,8 @@ pub(super) const VARIANTS: &[(Fault, &[&str])] = &[
         ],
     ),
     (Fault::TtlZeroKept, &["message_ttl_zero"]),
+    (Fault::DeclaresNothing, &[]),
+    (Fault::HeaderLimitCuts, &["headers_over_limit_refused"]),
+    (Fault::HeaderTypesOnPaper, &["headers_over_limit_refused"]),
+    (Fault::QueueTtlDoubled, &["queue_ttl", "shorter_ttl_wins"]),
 ];

@@ -60,4 +60,21 @@ pub(super) const VARIANTS: &[(Fault, &[&str])] = &[
             "unroutable_without_mandatory_is_confirmed",
         ],
     ),
+    (
+        Fault::DoubleBindingNoCopy,
+        &["declare_is_idempotent", "double_binding_single_copy", "unbind_stops_only_that_binding"],
+    ),
+    (Fault::FanoutForgottenAtGet, &["exchange_chain_and_cycle", "fanout_reaches_idle_queue"]),
+    (
+        Fault::MissingExchangeIsInternal,
+        &[
+            "channel_error_ends_one_channel",
+            "exchange_auto_delete_with_last_binding",
+            "exchange_delete_if_unused",
+            "publish_to_missing_exchange_not_found",
+            "publishes_before_an_error_arrive",
+            "refused_message_never_arrives_late",
+        ],
+    ),
+    (Fault::TakesUndeclaredTopics, &["channel_error_ends_one_channel", "topic_table"]),
 ];

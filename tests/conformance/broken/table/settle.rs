@@ -111,4 +111,27 @@ pub(super) const VARIANTS: &[(Fault, &[&str])] = &[
     ),
     (Fault::SetAsideRequeues, &["dropped_too_often_is_set_aside"]),
     (Fault::TagsFromEleven, &["delivery_tags_count_from_one_per_channel", "prefetch_global_is_the_channels"]),
+    (
+        Fault::GetFailsOnNew,
+        &[
+            "dead_letter_count_grows",
+            "dead_letter_expired",
+            "dead_letter_keeps_address",
+            "dead_letter_maxlen",
+            "dead_letter_rejected",
+            "delayed_not_before_due",
+            "get_empty_returns_none_now",
+            "missing_things_not_found",
+            "queue_expires_when_unused",
+        ],
+    ),
+    (
+        Fault::GiveBackStopsDelivery,
+        &[
+            "dropped_message_comes_back",
+            "dropped_too_often_is_set_aside",
+            "panicking_handler_gives_back",
+            "prefetch_window_exact",
+        ],
+    ),
 ];

@@ -155,4 +155,12 @@ pub(super) const VARIANTS: &[(Fault, &[&str])] = &[
     (Fault::SameServerName, &["server_named_queue_unique"]),
     (Fault::TrimsNames, &["odd_names_work"]),
     (Fault::TruncatesNames, &["overlong_names_refused"]),
+    (Fault::ExchangeDeleteKeepsBindings, &["delete_exchange_drops_bindings"]),
+    (Fault::LongNamesRefused, &["overlong_names_refused"]),
+    (
+        Fault::MissingQueuesAreEmpty,
+        &["closed_things_say_closed", "exclusive_locked_and_removed", "missing_things_not_found"],
+    ),
+    (Fault::ReservedExchangesAllowed, &["reserved_names_refused"]),
+    (Fault::TakesUndeclaredExclusive, &["exclusive_locked_and_removed"]),
 ];

@@ -51,7 +51,8 @@ pub(super) const CHECKS: &[Check] = &[
         .promise("a channel error of one connection leaves the application's other channels and handles working")
         .steps("a consumer runs; declare with another kind (refused); publish, declare and consume go on")
         .reference("404 and 406 end one channel")
-        .spec("`Scope::Channel`"),
+        .spec("`Scope::Channel`")
+        .needs(&[Can("exchange_topic")]),
 ];
 
 fn closed_things_say_closed(bench: &Bench) -> Verdict {
@@ -132,8 +133,9 @@ fn handles_after_shutdown_fail(bench: &Bench) -> Verdict {
     let user = bench.user()?;
     let (connection, queue) = (&user.connection, Queue::new(&name));
     let producer = connection.producer();
-    let consumer =
-        user.answer(connection.consumer(Queue::new(&name)).prefetch(1).on_message(Message::leave_unacked).consume())?;
+    let consumer = connection.consumer(Queue::new(&name));
+    let consumer = if bench.can("prefetch")? { consumer.prefetch(1) } else { consumer };
+    let consumer = user.answer(consumer.on_message(Message::leave_unacked).consume())?;
     let message = user.answer(queue.get(connection))?;
     user.answer(connection.close())?;
     let closed = [ErrorKind::Closed];

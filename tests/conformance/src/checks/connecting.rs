@@ -49,7 +49,7 @@ pub(super) const CHECKS: &[Check] = &[
         .needs(&[Can("multi_process")]),
     Check::new(Group::Lifecycle, "link_cut_resumes_consumption", link_cut_resumes_consumption)
         .promise("a link that is cut in the middle of consuming loses nothing, and every double is flagged")
-        .steps("1 000 messages; cut every link after 300 were handled; the consumer goes on by itself")
+        .steps("1 000 messages; cut every link while 300 are answered and 20 held; answer those; it goes on by itself")
         .reference("unacknowledged messages are redelivered")
         .spec("`ARCHITECTURE.md`, Recovery")
         .needs(&[Can("recovery"), Needs(Hook::Cut)]),
@@ -69,7 +69,7 @@ pub(super) const CHECKS: &[Check] = &[
         .promise(
             "a broker that takes no publishes for want of resources loses none: they wait, or are refused as not sent",
         )
-        .steps("block the broker, publish with a short deadline; unblock it, publish; look")
+        .steps("block the broker, publish with a short deadline; unblock it, publish; what was confirmed is there")
         .reference("connection.blocked")
         .spec("`ConnectionEvent::Blocked`, `Outcome::NotSent`")
         .needs(&[Needs(Hook::Block)]),
@@ -186,19 +186,34 @@ fn link_cut_resumes_consumption(bench: &Bench) -> Verdict {
     for sent in pending {
         user.answer(sent)?;
     }
-    let (seen, doubles) = (Log::default(), Log::default());
-    let (log, flagged) = (seen.clone(), doubles.clone());
+    let (seen, doubles, held) = (Log::default(), Log::default(), Held::default());
+    let (log, flagged, window) = (seen.clone(), doubles.clone(), held.clone());
+    let first = count * 3 / 10;
     let handler = move |message: Message| {
         let body = text(&message);
         if message.maybe_duplicate() {
             flagged.add(body.clone());
         }
         log.add(body);
-        drop(message.ack());
+        if log.len() <= first {
+            drop(message.ack());
+        } else {
+            window.take(message);
+        }
     };
     let _consumer = user.answer(user.connection.consumer(queue).prefetch(20).on_message(handler).consume())?;
-    bench.wait_until("a part of the messages", || seen.len() >= count * 3 / 10)?;
+    bench.wait_until("a part of the messages, and a window that is held", || seen.len() >= first + 20)?;
     bench.with_broker(|broker| broker.cut())?;
+    // Where deliveries do not outlive the link this fails, and the message must come again.
+    let mut unanswered = Vec::new();
+    for message in held.release() {
+        let body = text(&message);
+        if bench.settle("the answer to an acknowledgement after the cut", message.ack())?.is_err() {
+            unanswered.push(body);
+        }
+    }
+    let times = |body: &String| seen.all().iter().filter(|one| *one == body).count();
+    bench.wait_until("what could not be answered, once more", || unanswered.iter().all(|body| times(body) > 1))?;
     let distinct = || seen.all().into_iter().collect::<std::collections::BTreeSet<_>>().len();
     bench.wait_until("all messages, after the cut", || distinct() >= count)?;
     let came = seen.all();
@@ -249,15 +264,14 @@ fn broker_restart_keeps_persistent(bench: &Bench) -> Verdict {
     for body in numbered("", 0..20) {
         user.answer(user.connection.producer().publish(body).routing_key(&name).send())?;
     }
-    let (seen, is_released) = (Log::default(), Arc::new(AtomicBool::new(false)));
-    let held = Arc::new(Mutex::new(Vec::new()));
-    let (log, released, hold) = (seen.clone(), Arc::clone(&is_released), Arc::clone(&held));
+    let (seen, held) = (Log::default(), Held::default());
+    let (log, window) = (seen.clone(), held.clone());
     let handler = move |message: Message| {
         log.add(text(&message));
-        if log.len() <= 5 || released.load(Ordering::Relaxed) {
+        if log.len() <= 5 {
             drop(message.ack());
         } else {
-            hold.lock().unwrap_or_else(PoisonError::into_inner).push(message);
+            window.take(message);
         }
     };
     let _consumer = user.answer(user.connection.consumer(queue).prefetch(3).on_message(handler).consume())?;
@@ -265,13 +279,35 @@ fn broker_restart_keeps_persistent(bench: &Bench) -> Verdict {
     bench.with_broker(|broker| broker.stop())?;
     bench.turn()?;
     bench.with_broker(|broker| broker.start())?;
-    is_released.store(true, Ordering::Relaxed);
-    for message in std::mem::take(&mut *held.lock().unwrap_or_else(PoisonError::into_inner)) {
+    for message in held.release() {
         // Where deliveries do not outlive the link this fails, and the message comes again.
         drop(message.ack());
     }
     let distinct = || seen.all().into_iter().collect::<std::collections::BTreeSet<_>>().len();
     bench.wait_until_within(bench.patience() * 3, "all messages, after the restart", &mut || distinct() >= 20)
+}
+
+/// Messages a handler holds until it is told to answer them, and those that come later, at once.
+#[derive(Clone, Default)]
+struct Held(Arc<(AtomicBool, Mutex<Vec<Message>>)>);
+
+impl Held {
+    fn take(&self, message: Message) {
+        let mut held = self.0.1.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.0.0.load(Ordering::Acquire) {
+            drop(held);
+            drop(message.ack());
+        } else {
+            held.push(message);
+        }
+    }
+
+    /// Returns what is held; nothing is from now on.
+    fn release(&self) -> Vec<Message> {
+        let mut held = self.0.1.lock().unwrap_or_else(PoisonError::into_inner);
+        self.0.0.store(true, Ordering::Release);
+        std::mem::take(&mut *held)
+    }
 }
 
 fn blocked_publish_says_so(bench: &Bench) -> Verdict {
@@ -282,15 +318,19 @@ fn blocked_publish_says_so(bench: &Bench) -> Verdict {
     let producer = user.connection.producer();
     user.answer(producer.publish("before").routing_key(&name).send())?;
     bench.with_broker(|broker| broker.block(true))?;
-    let mut refusals = 0;
-    for _ in 0..5 {
-        let sent = producer.publish("blocked").routing_key(&name).timeout(Duration::from_millis(300)).send();
+    let (mut confirmed, mut not_sent, mut refusals) = (vec!["before".to_owned()], Vec::new(), 0);
+    for body in numbered("blocked-", 0..5) {
+        let sent = producer.publish(body.as_str()).routing_key(&name).timeout(Duration::from_millis(300)).send();
         match bench.settle("the answer to a publish while the broker is blocked", sent)? {
-            Ok(_) => {}
+            Ok(_) => confirmed.push(body),
             Err(error) => {
                 let kinds = [ErrorKind::Timeout, ErrorKind::Overloaded, ErrorKind::Nacked];
                 ensure(kinds.contains(&error.kind()), format!("a publish while blocked failed with {error:?}"))?;
-                ensure(error.outcome().is_some(), format!("it does not say what became of the message: {error:?}"))?;
+                let outcome = error.outcome();
+                ensure(outcome.is_some(), format!("it does not say what became of the message: {error:?}"))?;
+                if outcome == Some(kombu_core::Outcome::NotSent) {
+                    not_sent.push(body);
+                }
                 refusals += 1;
             }
         }
@@ -300,5 +340,13 @@ fn blocked_publish_says_so(bench: &Bench) -> Verdict {
     bench.eventually("the broker to take publishes again", || {
         let sent = producer.publish("after").routing_key(&other).timeout(Duration::from_secs(2)).send();
         Ok(bench.settle("the answer to a publish", sent)?.is_ok())
-    })
+    })?;
+    let came = bench.channel()?.bodies(&name)?;
+    for body in confirmed {
+        ensure(came.contains(&body), format!("message {body} was confirmed and is gone: {came:?}"))?;
+    }
+    for body in not_sent {
+        ensure(!came.contains(&body), format!("message {body} was said not to be sent, and came"))?;
+    }
+    Ok(())
 }

@@ -1,7 +1,9 @@
 //! What travels with a message: bytes, properties, headers, names.
 
 use bytes::Bytes;
-use kombu_core::{DeliveryMode, ErrorKind, ExchangeKind, FieldTable, Outcome, Properties, ShortStr, Value};
+use kombu_core::{
+    DeliveryMode, ErrorKind, ExchangeKind, FieldTable, HeaderTypes, Outcome, Properties, ShortStr, Value,
+};
 
 use crate::bench::Bench;
 use crate::check::{Check, Group};
@@ -24,6 +26,11 @@ pub(super) const CHECKS: &[Check] = &[
         .steps("publish a body one byte larger than max_body, one of just that size if it is small, and a small one")
         .reference("RabbitMQ refuses what is beyond its max_message_size (128 MiB)")
         .spec("`Capabilities::max_body`"),
+    Check::new(Group::Publish, "headers_over_limit_refused", headers_over_limit_refused)
+        .promise("headers beyond the declared size or types are refused before they are sent, and the channel goes on")
+        .steps("headers a byte larger than max_headers, of that size, of each kind that header_types leaves out; a small one")
+        .reference("RabbitMQ takes headers up to a frame, of the types AMQP has")
+        .spec("`Capabilities::max_headers`, `Capabilities::header_types`"),
     Check::new(Group::Publish, "properties_round_trip", properties_round_trip)
         .promise("all properties arrive as they were sent, and none that was not sent")
         .steps("send all of them, send none of them; fetch both")
@@ -121,6 +128,60 @@ fn body_over_limit_refused(bench: &Bench) -> Verdict {
     same("messages", lane.bodies(&queue)?, ["small"])
 }
 
+fn headers_over_limit_refused(bench: &Bench) -> Verdict {
+    let (lane, can) = (bench.channel()?, bench.capabilities()?);
+    let queue = lane.queue("q")?;
+    let user = bench.user()?;
+    let producer = user.connection.producer();
+    let refuse = |value: Value, capability: &str| -> Verdict {
+        let what = format!("a header of kind `{}` beyond {capability}", value.kind());
+        let sent = producer.publish("refused").routing_key(&queue).header("name", value).send();
+        let error = refused(&what, user.answer(sent), &[ErrorKind::Unsupported])?;
+        same(format!("the capability that refuses {what}"), error.context("capability"), Some(capability))?;
+        same("its outcome", error.outcome(), Some(Outcome::NotSent))
+    };
+    if let Some(limit) = can.max_headers {
+        // Length of the table, length and letters of the name, type and length of the text.
+        let room = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(4 + 1 + "name".len() + 1 + 4);
+        let text = "x".repeat(room);
+        refuse(Value::from(format!("{text}x")), "max_headers")?;
+        let largest = producer.publish("largest").routing_key(&queue).header("name", text.as_str()).send();
+        user.answer(largest).during("publish the largest headers")?;
+        let came = lane.get_soon(&queue)?;
+        same("the largest header", came.envelope.headers.get("name").and_then(Value::as_str), Some(text.as_str()))?;
+        lane.ack(came.tag)?;
+    }
+    let (plain, odd) = kinds();
+    for value in plain.into_iter().chain(odd).filter(|value| !holds(can.header_types, value)) {
+        refuse(Value::from(vec![value]), "header_types")?;
+    }
+    user.answer(producer.publish("small").routing_key(&queue).header("name", "text").send())?;
+    user.answer(user.connection.close())?;
+    same("messages", lane.bodies(&queue)?, ["small"])
+}
+
+/// A value of each kind: those AMQP has a type for, and the others.
+fn kinds() -> (Vec<Value>, Vec<Value>) {
+    let plain = vec![
+        Value::Null,
+        Value::from(true),
+        Value::from(7),
+        Value::from(0.5),
+        Value::from("text"),
+        Value::Bytes(Bytes::from_static(&[0, 255, 128])),
+        "12.50".parse().map_or(Value::Null, Value::Decimal),
+    ];
+    let big = "123456789012345678901234567890".parse().map_or(Value::Null, Value::BigInt);
+    (plain, vec![big])
+}
+
+/// Says whether headers of `types` hold a value of this kind.
+fn holds(types: HeaderTypes, value: &Value) -> bool {
+    let json = types == HeaderTypes::Json && matches!(value, Value::Bytes(_) | Value::Decimal(_));
+    let amqp = types == HeaderTypes::Amqp && matches!(value, Value::BigInt(_));
+    !json && !amqp
+}
+
 fn properties_round_trip(bench: &Bench) -> Verdict {
     let lane = bench.channel()?;
     let queue = lane.queue("q")?;
@@ -182,6 +243,12 @@ fn headers_round_trip(bench: &Bench) -> Verdict {
         ("map", Value::Map(nested)),
         ("key with ü", Value::from("odd key")),
     ]);
+    let types = bench.capabilities()?.header_types;
+    let headers: FieldTable = headers
+        .iter()
+        .filter(|(_, value)| holds(types, value))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
     let mut sent = envelope(&ShortStr::default(), &queue, "headers");
     sent.headers = headers.clone().into();
     let came = send_and_fetch(&lane, &queue, sent)?;

@@ -1,0 +1,37 @@
+//! What is broken of a hub.
+
+/// One promise that a hub of this folder breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HubFault {
+    AddAgainIgnored,
+    CallSoonLate,
+    CallSoonLifo,
+    CancelIgnored,
+    ClosedDescriptorKills,
+    ClosedPeerSpins,
+    DrainedMeansMore,
+    FloodStarvesOthers,
+    HookOnce,
+    HookRemovalIgnored,
+    LocalTaskForgotten,
+    ModifyIgnored,
+    MoreMeansDrained,
+    OneTimerPerTick,
+    PanicKills,
+    PanicLeavesTheHub,
+    ReaderOnce,
+    Reentrant,
+    RemoteDoesNotWake,
+    RemoteLifo,
+    RemovalIgnored,
+    RepeatDrifts,
+    RepeatOnce,
+    SourceRemovalIgnored,
+    Spins,
+    TimersEarly,
+    TimersLate,
+    TimersReversed,
+    WaitIoRunsUser,
+    WriterStarves,
+    ZeroDelayAtOnce,
+}
