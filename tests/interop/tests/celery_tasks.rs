@@ -23,8 +23,7 @@ fn celery_queue() -> Queue {
 
 /// What the recording says that a worker makes of a task, if it can be seen from outside and the worker survives it.
 fn state_and_result(entry: &JsonValue) -> Option<(&str, &str)> {
-    let said = entry["worker_result"].as_str().unwrap();
-    let (state, result) = said.split_once(' ')?;
+    let (state, result) = entry["worker_result"].as_str()?.split_once(' ')?;
     ["SUCCESS", "FAILURE", "REVOKED"].contains(&state).then_some((state, result))
 }
 
