@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use kombu_brokers::{
-    ChildProcess, Direction, FaultProxy, PATIENCE, PythonKombu, PythonProcess, RedisServer, eventually,
+    ChildProcess, Direction, FaultProxy, PATIENCE, PythonKombu, PythonProcess, RedisOptions, RedisServer, eventually,
 };
 use serde_json::json;
 
@@ -39,7 +39,9 @@ impl World {
         let seed = crate::seed();
         println!("chaos {name}: KOMBU_CHAOS_SEED={seed}");
         let options = RedisServer::options();
-        let server = if is_durable { options.appendonly().start() } else { options.start() };
+        // What is written down is rewritten every now and then, also while it is killed: else each start reads all of it again.
+        let durable = |options: RedisOptions| options.appendonly().args(["--auto-aof-rewrite-min-size", "1mb"]);
+        let server = if is_durable { durable(options).start() } else { options.start() };
         let journals = server.folder().join("journals");
         std::fs::create_dir(&journals).unwrap();
         let mut world = World {
