@@ -176,6 +176,14 @@ pub trait Channel: Send + Sync {
     /// the next one.
     fn catch_up(&self) {}
 
+    /// Says whether a delivery that waited for the application is still its to handle. Core asks right before it hands the message over,
+    /// on that thread, with no lock held; it must not block. After `false` the message is handed to nobody and settled by nobody. By
+    /// default it always is.
+    fn still_has(&self, tag: DeliveryTag) -> bool {
+        let _ = tag;
+        true
+    }
+
     /// Refuses a delivery, or with `multiple` all unsettled ones up to it: back into the queue, or away (dead-lettered where
     /// the queue says so).
     fn basic_nack(&self, tag: DeliveryTag, multiple: bool, requeue: bool) -> Settled;

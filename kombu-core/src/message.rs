@@ -301,6 +301,12 @@ impl Message {
         self.origin = None;
     }
 
+    /// Says whether it has not become somebody else's while it waited to be handed over.
+    pub(crate) fn is_still_ours(&self) -> bool {
+        let is_ours = |origin: &Arc<Origin>| origin.no_ack || origin.channel.still_has(self.delivery().tag);
+        self.origin.as_ref().is_none_or(is_ours)
+    }
+
     #[inline]
     fn settle(mut self, how: impl FnOnce(&Origin, &Delivery) -> Settled) -> Settling {
         let origin = self.origin.take().filter(|origin| !origin.no_ack);

@@ -228,8 +228,13 @@ impl ConsumerCore {
 
     pub(super) fn poll_next(self: &Arc<Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Message>>> {
         let mut state = self.inbox.lock();
-        if let Some(message) = state.pop() {
-            return Poll::Ready(Some(Ok(message)));
+        while let Some(message) = state.pop() {
+            drop(state);
+            if message.is_still_ours() {
+                return Poll::Ready(Some(Ok(message)));
+            }
+            message.leave_unacked();
+            state = self.inbox.lock();
         }
         if let Some(error) = state.failure.take() {
             drop(state);
@@ -297,6 +302,10 @@ impl ConsumerCore {
             let Some(origin) = worker.origins.get(origin) else { continue };
             if origin.channel.is_gone() {
                 // The broker delivers it again; handled now it would be handled twice.
+                continue;
+            }
+            if !origin.no_ack && !origin.channel.still_has(delivery.tag) {
+                // It is somebody else's by now.
                 continue;
             }
             // One ends before the next one starts.

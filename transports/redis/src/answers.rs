@@ -116,6 +116,7 @@ impl LinkOwner for Session {
         match link.role() {
             Role::Command => {
                 let last_run = std::mem::replace(&mut *self.lock(&self.run_id), greeting.run_id.clone());
+                self.tags.begin_anew();
                 self.lock(&self.route_cache).set_tracking(greeting.is_tracking);
                 self.set_tracking(greeting.is_tracking);
                 self.lock(&self.standings).doubt();

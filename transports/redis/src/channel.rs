@@ -28,6 +28,7 @@ use crate::malformed;
 use crate::session::{QUIESCE_INTERVAL, Session};
 use crate::settle::{Owners, Returning};
 use crate::take::{Fetch, TakenList, Taking, queue_json};
+use crate::together::together;
 use crate::unacked::Place;
 
 /// A channel, as core holds it. Dropped without [`close`](Channel::close), it closes by itself.
@@ -142,7 +143,7 @@ impl Channel for RedisChannel {
         let checked = session.check_queue(&method.queue).await;
         self.answered("basic.consume", checked).await?;
         let consumed = self.0.consume(session, method, sink).await;
-        let (tag, subscribed) = self.answered("basic.consume", consumed).await?;
+        let (tag, subscribed, arrived) = self.answered("basic.consume", consumed).await?;
         if let Some(subscribed) = subscribed
             && let Err(error) = subscribed.await.unwrap_or_else(|| Err(crate::connection::closed()))
         {
@@ -150,6 +151,10 @@ impl Channel for RedisChannel {
                 session.end_consumer(&consumer).await;
             }
             return Err(error.during("basic.consume"));
+        }
+        if let Some(arrived) = arrived {
+            // It consumes all the same where nothing can wait for it now.
+            within(session, ARRIVAL_PATIENCE, arrived).await;
         }
         Ok(tag)
     }
@@ -205,6 +210,10 @@ impl Channel for RedisChannel {
         self.0.settle(tag, multiple, if requeue { How::GiveBack } else { How::Reject })
     }
 
+    fn still_has(&self, tag: DeliveryTag) -> bool {
+        !self.0.session.may_have_lost_something() && !self.0.has_withdrawn() || self.0.still_has(tag)
+    }
+
     fn set_aside(&self, delivery: &Delivery, _: &ShortStr, reason: &str) -> Settled {
         self.0.settle(delivery.tag, false, How::SetAside(reason))
     }
@@ -240,7 +249,7 @@ impl ChannelCore {
         session: &Arc<Session>,
         method: BasicConsume,
         sink: Arc<dyn DeliverySink>,
-    ) -> Result<(ConsumerTag, Option<Reply<Result<()>>>)> {
+    ) -> Result<(ConsumerTag, Option<Reply<Result<()>>>, Option<Reply<()>>)> {
         let tag = self.name_consumer(method.consumer_tag.clone())?;
         let consumer = Consumer::new(tag.clone(), &method, session.next_consumer(), sink, self)?;
         session.topology.add_consumer(&method.queue, method.exclusive)?;
@@ -256,10 +265,11 @@ impl ChannelCore {
         let mut poller = session.poller();
         poller.add(session, &consumer)?;
         let subscribed = poller.listener.add(session, &consumer);
+        let arrived = poller.arrive(&consumer.queue);
         drop(poller);
         session.start_sweeping();
         session.touch();
-        Ok((tag, subscribed))
+        Ok((tag, subscribed, arrived))
     }
 
     /// Closes the channel as it was asked to.
@@ -309,9 +319,7 @@ impl ChannelCore {
             consumer.cancel();
             self.session.poller().discard(consumer);
         }
-        for consumer in &consumers {
-            self.session.end_consumer(consumer).await;
-        }
+        together(consumers.iter().map(|consumer| self.session.end_consumer(consumer))).await;
         consumers
     }
 
@@ -424,4 +432,6 @@ pub(crate) async fn within<T>(session: &Session, limit: Duration, future: impl F
 
 /// How long each part of closing waits for a server that does not answer.
 pub(crate) const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a consumer that comes waits for its turn to begin.
+const ARRIVAL_PATIENCE: Duration = Duration::from_secs(1);
 const GIVE_BACK_AT_ONCE: usize = 500;

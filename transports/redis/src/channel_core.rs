@@ -1,8 +1,7 @@
 //! The state of a channel.
 
 use std::collections::VecDeque;
-use std::sync::atomic::AtomicU32;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -17,6 +16,7 @@ use crate::consumer::{Consumer, Window};
 use crate::deliver::Arrived;
 use crate::publish::Unrouted;
 use crate::session::{Session, is_closed};
+use crate::settle::{Owners, Returning};
 use crate::unacked::{Held, Place, Unacked};
 
 /// A channel. Its state sits behind short mutexes that are never held while user code runs.
@@ -32,6 +32,8 @@ pub(crate) struct ChannelCore {
     soonest: Mutex<Option<Instant>>,
     publish_timer: Mutex<Option<(Instant, TimerHandle)>>,
     state: Mutex<State>,
+    /// Whether deliveries were withdrawn that wait to be handed to the application.
+    has_withdrawn: AtomicBool,
     events: Mutex<Option<Arc<dyn ChannelEvents>>>,
 }
 
@@ -55,6 +57,7 @@ impl ChannelCore {
             soonest: Mutex::default(),
             publish_timer: Mutex::default(),
             state: Mutex::default(),
+            has_withdrawn: AtomicBool::new(false),
             events: Mutex::default(),
         }
     }
@@ -197,6 +200,45 @@ impl ChannelCore {
         consumers.iter().for_each(|consumer| consumer.return_credit());
         self.session.touch();
         answer
+    }
+
+    /// Says whether some deliveries were withdrawn.
+    pub(crate) fn has_withdrawn(&self) -> bool {
+        self.has_withdrawn.load(Ordering::Acquire)
+    }
+
+    /// Says whether a delivery that waited is still the application's to handle.
+    ///
+    /// What was held under a name whose lease was lost is somebody else's. While the lease may be over, as after the process stood
+    /// still for long, nobody knows: then the delivery goes back, with those its consumer got after it, which wait as well.
+    #[cold]
+    pub(crate) fn still_has(self: &Arc<Self>, tag: DeliveryTag) -> bool {
+        let session = &self.session;
+        let (gone, items) = {
+            let mut state = session.lock(&self.state);
+            let (gone, items) = match state.unacked.number_of(tag) {
+                // A broadcast message is nobody else's.
+                Some(None) | None if !state.unacked.is_withdrawn(tag) => return true,
+                Some(Some(number)) if !session.is_lost(number) => {
+                    if !session.is_overdue(Instant::now()) {
+                        return true;
+                    }
+                    self.has_withdrawn.store(true, Ordering::Release);
+                    let items = state.unacked.withdraw(tag);
+                    (state.unacked.take(tag, false), items)
+                }
+                _ => (state.unacked.take(tag, false), Vec::new()),
+            };
+            (gone, items)
+        };
+        if !items.is_empty() {
+            Returning { items, delivered: false, answers: None, owners: Owners::default(), is_repeated: false }
+                .submit(session);
+        }
+        let consumers = gone.into_iter().flatten().filter_map(|held| held.consumer);
+        consumers.for_each(|consumer| consumer.return_credit());
+        session.touch();
+        false
     }
 
     #[cold]

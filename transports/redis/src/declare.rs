@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kombu_core::method::{ExchangeDeclare, QueueBind, QueueDeclare, QueueDeclared};
+use kombu_core::serialization::json;
 use kombu_core::{Error, ErrorKind, ExchangeKind, Result, Scope, ShortStr, Value as Argument};
 use kombu_virtual::delay;
 use redis::{Cmd, Value};
@@ -177,7 +178,16 @@ impl Session {
         }
         let (stored, member) =
             (self.keys.stored(&method.exchange), self.keys.stored_member(&method.queue, &method.routing_key));
-        self.call(1, |out| command::command(out, &["SADD", &stored, &member])).await.map(drop)
+        if !self.has_registry() {
+            return self.call(1, |out| command::command(out, &["SADD", &stored, &member])).await.map(drop);
+        }
+        // Whoever deletes the queue finds it there.
+        let (led, entry) = (self.keys.bound_queue(&method.queue), stored_entry(&method.exchange, &member)?);
+        let added = self.transaction(2, |out| {
+            command::command(out, &["SADD", &stored, &member]);
+            command::command(out, &["SADD", &led, &entry]);
+        });
+        added.await.map(drop)
     }
 
     /// Says whether the queue keeps broadcast messages.
@@ -221,7 +231,14 @@ impl Session {
             let QueueBind { queue, exchange, routing_key, .. } = &method;
             let texts = [ExchangeKind::Direct, ExchangeKind::Topic]
                 .map(|kind| binding::member(&kind, routing_key, queue, self.keys.sep()));
-            return self.end_registered(exchange, queue, &texts).await;
+            self.end_registered(exchange, queue, &texts).await?;
+            let (stored, member) = (self.keys.stored(exchange), self.keys.stored_member(queue, routing_key));
+            let (led, entry) = (self.keys.bound_queue(queue), stored_entry(exchange, &member)?);
+            let removed = self.transaction(2, |out| {
+                command::command(out, &["SREM", &stored, &member]);
+                command::command(out, &["SREM", &led, &entry]);
+            });
+            return removed.await.map(drop);
         }
         self.remove_bindings(&method.queue, &[(method.exchange, method.routing_key)]).await
     }
@@ -302,6 +319,15 @@ impl Session {
             other => Err(unexpected("EXEC", &other)),
         }
     }
+}
+
+/// Returns how a queue notes that it is stored for an exchange.
+///
+/// # Errors
+///
+/// `Encode`, never for text.
+pub(crate) fn stored_entry(exchange: &str, member: &str) -> Result<String> {
+    json::to_string(&(exchange, "", member))
 }
 
 fn succeed(answer: &Value) -> Result<()> {

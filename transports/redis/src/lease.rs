@@ -8,6 +8,7 @@
 //! A name whose lease was found over is never used again: the scripts that take messages refuse it. Its entry stays for a while,
 //! and its inboxes are looked at again, until nothing that waits on its behalf can move a message any more.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -92,6 +93,19 @@ impl Session {
 
     fn note_renewed(&self, sent: Instant) {
         self.lock(&self.lease).until = sent.checked_add(self.options.lease);
+        let until = sent.saturating_duration_since(self.started).saturating_add(self.options.lease);
+        self.good_until.store(u64::try_from(until.as_micros()).unwrap_or(u64::MAX), Ordering::Release);
+    }
+
+    /// Says whether a name was lost, or the lease may be over, so that what waits to be handled has to be looked at. Quick.
+    pub(crate) fn may_have_lost_something(&self) -> bool {
+        self.lost_before.load(Ordering::Acquire) > 0
+            || self.started.elapsed().as_micros() >= u128::from(self.good_until.load(Ordering::Acquire))
+    }
+
+    /// Says whether what is recorded under a number was lost with the name it was taken under.
+    pub(crate) fn is_lost(&self, number: u64) -> bool {
+        number < self.lost_before.load(Ordering::Acquire)
     }
 
     /// Says whether the lease may be over: then nothing may be taken before it is renewed.
@@ -107,6 +121,8 @@ impl Session {
             let lost = self.lock(&self.identity).lose(name, ledger.next(), now);
             if lost.is_some() {
                 ledger.close_all();
+                self.lost_before.store(ledger.next(), Ordering::Release);
+                self.good_until.store(u64::MAX, Ordering::Release);
             }
             lost
         };

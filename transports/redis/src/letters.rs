@@ -90,9 +90,11 @@ impl Session {
             Target::Held(delay) => return self.hold_letter(id, envelope, delay).await,
             Target::Queues(queues, listeners) => {
                 // The last of all takes the letter away; who listens may hear it again if this process dies before that.
+                let mut reached = queues.clone();
                 for (index, exchange) in listeners.iter().enumerate() {
                     let is_last = queues.is_empty() && index + 1 == listeners.len();
-                    self.broadcast_letter(is_last.then_some(id), exchange, envelope).await?;
+                    let letter = is_last.then_some(id);
+                    reached.extend(self.broadcast_letter(letter, exchange, envelope, &reached).await?);
                     if is_last {
                         return Ok(());
                     }
@@ -114,7 +116,7 @@ impl Session {
         let ttl = ttl_of(envelope);
         let copies = queues.iter().map(|queue| {
             let place = Place::Queue { queue, ttl, expires: self.topology.expires(queue) };
-            (place, prepared.copy())
+            (place, prepared.copy(&self.tags))
         });
         let push = push.command(copies);
         let told = self.call_script(1, |out| push.write_packed_command(out)).await?;
@@ -162,8 +164,14 @@ impl Session {
         answer.await.map(drop)
     }
 
-    /// A dead letter goes to whoever listens to a fanout exchange.
-    async fn broadcast_letter(&self, id: Option<&str>, exchange: &str, envelope: &Envelope) -> Result<()> {
+    /// A dead letter goes to whoever listens to a fanout exchange, and to its stored queues that are not among `reached`; returns those.
+    async fn broadcast_letter(
+        &self,
+        id: Option<&str>,
+        exchange: &str,
+        envelope: &Envelope,
+        reached: &[ShortStr],
+    ) -> Result<Vec<ShortStr>> {
         let prepared = Prepared::new(envelope, self.options.body_encoding)?;
         let routing_key = &envelope.routing_key;
         let letters = self.keys.letters();
@@ -174,23 +182,28 @@ impl Session {
             priority: list_priority(envelope),
             letter: id.map(|id| (&*letters, id)),
             ttl: None,
+            is_checked: self.has_registry(),
+            reached,
         };
         let mut bytes = Vec::new();
         broadcast.write(&mut bytes, |out| {
-            let copy = prepared.copy();
+            let copy = prepared.copy(&self.tags);
             command::word(out, &copy);
         });
-        let mut replies = 1;
+        let told = Broadcast::read(&self.call_script(1, |out| out.extend_from_slice(&bytes)).await?)?;
         if let Some(id) = id {
-            command::command(&mut bytes, &["ZREM", &self.keys.due(), &format!("l{id}")]);
-            replies = 2;
+            let (due, letter) = (self.keys.due(), format!("l{id}"));
+            self.send_quietly("sending a letter on", 1, |out| command::command(out, &["ZREM", &due, &letter]));
         }
-        self.call_script(replies, |out| out.extend_from_slice(&bytes)).await.map(drop)
+        if told.is_due {
+            self.expect(self.server_time());
+        }
+        Ok(told.stored)
     }
 
     /// A dead letter is held back once more.
     async fn hold_letter(&self, id: &str, envelope: &Envelope, delay: Duration) -> Result<()> {
-        let held = uuid::Uuid::new_v4().to_string();
+        let held = self.tags.tag().to_string();
         let text = self.held_text(envelope, delay)?;
         let delay = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
         let push = Push { keys: &self.keys, letter: id, priority: 0 };
@@ -215,7 +228,7 @@ impl Session {
         let Ok(mut letter) = json::to_vec(&header) else { return };
         letter.push(b'\n');
         letter.extend_from_slice(text);
-        let id = uuid::Uuid::new_v4().to_string();
+        let id = self.tags.tag().to_string();
         let (letters, due) = (self.keys.letters(), self.keys.due());
         let at = (self.server_time() + AGAIN).to_string();
         self.send_quietly("keeping a dead message", 4, |out| {

@@ -68,7 +68,12 @@
 //! ```
 //!
 //! While messages flow they are claimed by script, up to 256 at once, popped and recorded as unacknowledged in one step; the
-//! settles of a tick are one command. A lost socket is made again without anybody noticing but the log: deliveries and their
+//! settles of a tick are one command. Consumers that wait are served in turn, whoever waits longest first, from the moment they are said to
+//! consume; of a backlog each takes what its prefetch leaves room for, 8 messages at first, so that a small prefetch is what
+//! shares a backlog evenly. With `wake=tracking` whoever asks first is served.
+//!
+//! A lease that may be over – the process stood still, the server was out of reach – hands nothing more to the application: what waits in
+//! the process goes back, or is somebody else's already. A lost socket is made again without anybody noticing but the log: deliveries and their
 //! tags stay valid, requests that were under way are repeated as far as repeating is safe.
 #![forbid(unsafe_code)]
 
@@ -122,7 +127,9 @@ mod session;
 mod settle;
 mod standing;
 mod sweep;
+mod tags;
 mod take;
+mod together;
 mod topology;
 mod transport;
 mod unacked;

@@ -17,6 +17,7 @@
 //! | `maybe_refresh_binding_expiry` | `Session::maybe_refresh_binding_expiry` |
 //! | `_on_connection_disconnect` | [`handle_down`](MultiChannelPoller::handle_down) |
 
+mod arrivals;
 mod claim;
 mod wakes;
 
@@ -28,6 +29,7 @@ use kombu_core::hub::Hub;
 use kombu_core::reply::Reply;
 use kombu_core::{PriorityOrder, Result, ShortStr};
 
+use self::arrivals::Arrivals;
 use self::claim::FIRST_BURST;
 use self::wakes::Wakes;
 use crate::active_queue::ActiveQueue;
@@ -62,6 +64,7 @@ pub(crate) struct MultiChannelPoller {
     pub(crate) waiter: Waiter,
     pub(crate) waiters: Waiters,
     pub(crate) listener: Listener,
+    arrivals: Arrivals,
     /// Kombu's `_chan_to_sock`.
     chan_to_sock: BTreeMap<(u64, Mode), Arc<Link>>,
     is_taking: bool,
@@ -87,6 +90,7 @@ impl MultiChannelPoller {
             waiter: Waiter::new(options.polling_interval),
             waiters: Waiters::new(options.polling_interval),
             listener: Listener::default(),
+            arrivals: Arrivals::default(),
             chan_to_sock: BTreeMap::new(),
             is_taking: false,
             is_paused: false,
@@ -215,6 +219,7 @@ impl MultiChannelPoller {
             } else {
                 self.register_waits(session, hub);
             }
+            self.tell_arrived();
         }
         self.register_listen(session, hub);
         if self.queues.silent().any(|queue| queue.credit() == 0 && queue.is_choked()) {

@@ -1,7 +1,7 @@
 //! Which queues do more than keep messages in order: those with a time to live, a limit, or a dead-letter exchange.
 //!
 //! The arguments of such queues are in one hash on the server. Every client reads it when it connects, and again when the server tells
-//! that it has changed (`CLIENT TRACKING`; without that, every [`REREAD`]). So a queue without a policy costs nothing: what is published
+//! that it has changed (`CLIENT TRACKING`; without that, every second lease, [`REREAD`]). So a queue without a policy costs nothing: what is published
 //! to it is pushed as Kombu does. What is published to a queue whose policy is not known yet is found by the next look at it.
 
 use std::collections::HashMap;
@@ -132,7 +132,7 @@ impl Session {
             _ => {}
         }
         if !is_tracking {
-            self.ask_after(REREAD);
+            self.ask_after(REREAD * self.options.lease);
         }
     }
 
@@ -277,8 +277,8 @@ pub(crate) const LIFE: [&str; 8] = [
 
 /// How long after something became due, or was done, everybody else looks what is due next.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
-/// How often a server is asked that cannot tell.
-const REREAD: Duration = Duration::from_secs(60);
+/// How often a server is asked that cannot tell: every so many leases.
+const REREAD: u32 = 2;
 
 #[cfg(test)]
 mod tests {

@@ -11,7 +11,6 @@ use kombu_core::method::BasicPublish;
 use kombu_core::reply::{self, ReplySender};
 use kombu_core::{Confirm, Confirmation, Envelope, Error, ErrorKind, Outcome, Result, Returned};
 
-use self::destination::TAG_LENGTH;
 pub(crate) use self::publishing::Publishing;
 use self::publishing::submit;
 use self::route::{Routed, Tables, route_by, route_now};
@@ -19,6 +18,7 @@ use crate::channel_core::ChannelCore;
 use crate::envelope::Prepared;
 use crate::routes::Found;
 use crate::session::Session;
+use crate::tags::Tag;
 
 /// A publish on its way: who waits for what.
 pub(crate) struct Ticket {
@@ -59,7 +59,7 @@ impl ChannelCore {
             Ok(prepared) => prepared,
             Err(error) => return Confirm::ready(Err(error.during("basic.publish").with_outcome(Outcome::NotSent))),
         };
-        let size = prepared.len(TAG_LENGTH);
+        let size = prepared.len(Tag::LENGTH);
         if !session.backlog.add(size) {
             let message = "too many publishes wait for the server";
             let error = Error::new(ErrorKind::Overloaded, message).with("broker", &session.target.label);

@@ -39,7 +39,7 @@ impl Session {
     ) {
         let ttl = ttl_of(envelope);
         let push = Push { keys: &self.keys, letter: "", priority: list_priority(envelope) };
-        let copies = queues.map(|(queue, expires)| (Place::Queue { queue, ttl, expires }, prepared.copy()));
+        let copies = queues.map(|(queue, expires)| (Place::Queue { queue, ttl, expires }, prepared.copy(&self.tags)));
         push.command(copies).write_packed_command(out);
     }
 
@@ -56,7 +56,7 @@ impl Session {
     pub(crate) fn held_text(&self, envelope: &Envelope, delay: Duration) -> Result<Vec<u8>> {
         let mut held = envelope.clone();
         delay::mark_over(&mut held.headers, delay);
-        Ok(Prepared::new(&held, self.options.body_encoding)?.copy())
+        Ok(Prepared::new(&held, self.options.body_encoding)?.copy(&self.tags))
     }
 
     /// Returns how long an exchange holds a message back, if it does.

@@ -12,6 +12,7 @@ use crate::options::BodyEncoding;
 use crate::publish::REPUBLISHED;
 use crate::request::Request;
 use crate::session::Session;
+use crate::tags::Tags;
 
 /// A message that is pushed back.
 pub(crate) struct PushBack {
@@ -36,7 +37,7 @@ impl PushBack {
 
     /// Writes it once more after its answer was lost, marked as a possible double.
     pub(crate) fn write_again(&mut self, session: &Session) -> Fate {
-        if let Some(marked) = marked(&self.text, &session.limits, session.options.body_encoding) {
+        if let Some(marked) = marked(&self.text, &session.limits, session.options.body_encoding, &session.tags) {
             self.text = marked;
         }
         Fate::Replace(self.to_bytes(), 1)
@@ -44,13 +45,10 @@ impl PushBack {
 }
 
 /// Returns the message with the mark, or `None` for what is no message and bears none.
-fn marked(text: &Bytes, limits: &Limits, encoding: BodyEncoding) -> Option<Bytes> {
+fn marked(text: &Bytes, limits: &Limits, encoding: BodyEncoding, tags: &Tags) -> Option<Bytes> {
     let mut envelope = envelope::read(text, limits).ok()?.envelope;
     envelope.headers.table_mut().insert(REPUBLISHED, true);
-    let mut bytes = Vec::new();
-    let tag = uuid::Uuid::new_v4().to_string();
-    Prepared::new(&envelope, encoding).ok()?.write(&tag, &mut bytes);
-    Some(bytes.into())
+    Some(Prepared::new(&envelope, encoding).ok()?.copy(tags).into())
 }
 
 #[cfg(test)]
@@ -63,7 +61,7 @@ mod tests {
             "properties": {"priority": 9, "delivery_tag": "t", "body_encoding": "base64",
             "delivery_info": {"exchange": "e", "routing_key": "k"}}}"#;
         let limits = Limits::default();
-        let again = marked(&text.into(), &limits, BodyEncoding::Base64).unwrap();
+        let again = marked(&text.into(), &limits, BodyEncoding::Base64, &Tags::new()).unwrap();
         let (first, again) = (envelope::read(&text.into(), &limits).unwrap(), envelope::read(&again, &limits).unwrap());
         assert_ne!(first.delivery_tag, again.delivery_tag);
         assert_eq!(first.list_priority, again.list_priority);
@@ -71,6 +69,6 @@ mod tests {
         expected.headers.table_mut().insert(REPUBLISHED, true);
         assert_eq!(again.envelope.headers, expected.headers);
         assert_eq!((&again.envelope.body[..], &again.envelope.routing_key), (&b"hi"[..], &expected.routing_key));
-        assert_eq!(marked(&Bytes::from_static(b"rubbish"), &limits, BodyEncoding::Base64), None);
+        assert_eq!(marked(&Bytes::from_static(b"rubbish"), &limits, BodyEncoding::Base64, &Tags::new()), None);
     }
 }

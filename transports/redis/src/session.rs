@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kombu_core::backlog::Backlog;
 use kombu_core::hub::{HookId, Hub, HubHandle, Scheduled};
@@ -35,6 +35,7 @@ use crate::routes::Routes;
 use crate::settle::Pending;
 use crate::standing::Standings;
 use crate::sweep::Sweep;
+use crate::tags::Tags;
 use crate::topology::Topology;
 
 /// What all parts of one broker connection share.
@@ -53,8 +54,15 @@ pub(crate) struct Session {
     /// Which of them there may be.
     pub(crate) ledger: Mutex<Ledger>,
     pub(crate) lease: Mutex<Lease>,
+    /// When the session was made, and until when after that the lease lasts for sure, in microseconds.
+    pub(crate) started: Instant,
+    pub(crate) good_until: AtomicU64,
+    /// What was recorded under numbers below this is lost with the name it was taken under.
+    pub(crate) lost_before: AtomicU64,
     /// Which run of the server the command connection is to.
     pub(crate) run_id: Mutex<Option<String>>,
+    /// The delivery tags of what is published.
+    pub(crate) tags: Tags,
     pub(crate) backlog: Backlog,
     pub(crate) routes: Mutex<Routes>,
     pub(crate) route_cache: Mutex<RouteCache>,
@@ -112,7 +120,11 @@ impl Session {
                 identity: Mutex::new(Identity::new()),
                 ledger: Mutex::default(),
                 lease: Mutex::default(),
+                started: hub.now(),
+                good_until: AtomicU64::new(u64::MAX),
+                lost_before: AtomicU64::default(),
                 run_id: Mutex::default(),
+                tags: Tags::new(),
                 backlog: Backlog::default(),
                 routes: Mutex::default(),
                 route_cache: Mutex::default(),

@@ -341,6 +341,8 @@ pub(crate) fn finish(
     for (channel, error) in told {
         match channel {
             _ if error.kind() == ErrorKind::Closed => {}
+            // Nobody handled it here, and somebody has it.
+            None if error.kind() == ErrorKind::LeaseLost => {}
             Some(channel) => channel.report_settle_failed(error),
             None if session.warnings.allows("settle", session.handle.now()) => {
                 tracing::warn!(broker = %session.target.label, %error, "a message could not be given back");

@@ -283,7 +283,7 @@ impl Session {
                 let copies = lists.iter().enumerate().map(|(index, list)| Copy {
                     list,
                     // Copies under one tag would share one entry, and the first to be settled would take the others along.
-                    delivery_tag: (index > 0).then(|| uuid::Uuid::new_v4().to_string()),
+                    delivery_tag: (index > 0).then(|| self.tags.tag().to_string()),
                 });
                 GivenBack { tag, delivered: true, copies: copies.collect() }
             })

@@ -113,6 +113,7 @@ impl Taking {
             count: self.count,
             max_bytes: MAX_BYTES,
             max_message_size: session.options.max_message_size,
+            notes_birth: session.has_registry(),
             queues: &queues,
             lists: &lists,
             inboxes: &inboxes,
@@ -158,6 +159,7 @@ impl Popped {
             queue_json: &self.list.queue_json,
             max_message_size: session.options.max_message_size,
             text: &self.text,
+            notes_birth: session.has_registry(),
         };
         record.command().get_packed_command()
     }

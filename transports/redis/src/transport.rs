@@ -12,10 +12,12 @@ use kombu_core::{
 };
 
 use crate::channel::{CLOSE_PATIENCE, RedisChannel, within};
+use crate::channel_core::ChannelCore;
 use crate::connection::{Greeting, Target};
 use crate::multi_channel_poller::MultiChannelPoller;
 use crate::options::{KeptIn, RedisOptions, SCHEMES};
 use crate::session::Session;
+use crate::together::together;
 
 /// The registry's entry of this transport.
 pub(crate) const ENTRY: TransportEntry = TransportEntry {
@@ -166,8 +168,9 @@ impl Session {
     /// Closes every channel and brings what is under way to its end.
     async fn wind_up(self: &Arc<Self>) -> Result<()> {
         let mut result = Ok(());
-        for channel in self.channels() {
-            let closed = channel.close().await;
+        // What each of them asks the server is asked together.
+        let channels = self.channels();
+        for closed in together(channels.iter().map(ChannelCore::close)).await {
             result = result.and(closed);
         }
         let exclusive = std::mem::take(&mut *self.lock(&self.exclusive));

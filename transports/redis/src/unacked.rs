@@ -70,6 +70,39 @@ impl Unacked {
         (!taken.is_empty()).then(|| taken.into_values().collect())
     }
 
+    /// Returns the number of the field of an unsettled delivery, if it has one; `None` when there is no such delivery.
+    pub(crate) fn number_of(&self, tag: DeliveryTag) -> Option<Option<u64>> {
+        self.held.get(&tag.0).map(|held| match held.place {
+            Place::Recorded(number) => Some(number),
+            Place::Local(_) | Place::Nowhere => None,
+        })
+    }
+
+    /// Says whether a delivery was [withdrawn](Unacked::withdraw).
+    pub(crate) fn is_withdrawn(&self, tag: DeliveryTag) -> bool {
+        self.held.get(&tag.0).is_some_and(|held| matches!(held.place, Place::Nowhere))
+    }
+
+    /// Takes a delivery from the application, and those its consumer got after it: nothing of them is to be settled any more. Returns
+    /// their numbers and lists.
+    pub(crate) fn withdraw(&mut self, tag: DeliveryTag) -> Vec<(u64, Arc<str>)> {
+        let consumer = self.held.get(&tag.0).and_then(|held| held.consumer.clone());
+        let mut withdrawn = Vec::new();
+        for held in self.held.range_mut(tag.0..).map(|(_, held)| held) {
+            let is_of = match (&held.consumer, &consumer) {
+                (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+                _ => false,
+            };
+            if let Place::Recorded(number) = held.place
+                && is_of
+            {
+                held.place = Place::Nowhere;
+                withdrawn.push((number, Arc::clone(&held.list)));
+            }
+        }
+        withdrawn
+    }
+
     /// Takes every delivery out.
     pub(crate) fn take_all(&mut self) -> Vec<Held> {
         std::mem::take(&mut self.held).into_values().collect()

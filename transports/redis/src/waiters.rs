@@ -258,6 +258,11 @@ impl Waiters {
         self.all.iter().any(|waiter| waiter.state == State::Armed)
     }
 
+    /// Says whether a move is under way for a queue.
+    pub(crate) fn is_armed_for(&self, queue: &str) -> bool {
+        self.all.iter().any(|waiter| waiter.state == State::Armed && waiter.queue == *queue)
+    }
+
     /// Says whether a message of `queue` may be on its way into an inbox, or in one.
     pub(crate) fn has(&self, queue: &str) -> bool {
         let mut own = self.all.iter().filter(|waiter| waiter.queue == *queue);

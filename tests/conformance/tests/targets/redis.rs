@@ -32,15 +32,7 @@ pub(crate) fn suite() -> kombu_core::Result<Suite> {
 #[allow(dead_code, reason = "the target of another test program")]
 pub(crate) fn suite_with_options() -> kombu_core::Result<Suite> {
     let suite = on("&topology=registry&fanout_stored=true&fanout_patterns=false&priority_order=high_first")?
-        .named("redis+options")
-        .known_failure(
-            "exchange_chain_and_cycle",
-            "a queue that a fanout exchange and another lead to gets two copies of a message that passes both",
-        )
-        .known_failure(
-            "delete_with_consumer_returns_count",
-            "what was held of a deleted queue goes into one of the same name that is declared before it is given back",
-        );
+        .named("redis+options");
     Ok(suite)
 }
 

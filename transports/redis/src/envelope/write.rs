@@ -6,6 +6,7 @@ use kombu_core::{Envelope, Result};
 use super::body;
 use super::properties::{self, DELIVERY_INFO};
 use crate::options::BodyEncoding;
+use crate::tags::Tags;
 
 /// An envelope that is complete but for its delivery tag.
 ///
@@ -44,9 +45,9 @@ impl Prepared {
     }
 
     /// Returns a copy with a tag of its own.
-    pub(crate) fn copy(&self) -> Vec<u8> {
+    pub(crate) fn copy(&self, tags: &Tags) -> Vec<u8> {
         let mut text = Vec::new();
-        self.write(&uuid::Uuid::new_v4().to_string(), &mut text);
+        self.write(&tags.tag(), &mut text);
         text
     }
 

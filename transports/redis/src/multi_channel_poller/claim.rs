@@ -120,6 +120,7 @@ impl MultiChannelPoller {
             return;
         }
         self.is_taking = false;
+        self.tell_served(raws);
         if is_short {
             self.burst = FIRST_BURST;
             let mut taken: HashMap<&ShortStr, usize> = HashMap::new();

@@ -9,6 +9,7 @@ use crate::envelope::{Prepared, list_priority};
 use crate::push::ttl_of;
 use crate::scripts::Broadcast;
 use crate::session::Session;
+use crate::tags::Tag;
 
 /// A list that gets a message, its queue, and the queue's `x-expires`.
 pub(super) type List = (String, ShortStr, Option<u64>);
@@ -21,8 +22,8 @@ pub(super) enum Destination {
     Queues(Vec<List>),
     /// Held back for so long, under this id.
     Held(Duration, String),
-    /// To whoever listens to a fanout exchange, and to its stored queues.
-    Broadcast(ShortStr),
+    /// To whoever listens to a fanout exchange, and to its stored queues but for these: they have it.
+    Broadcast(ShortStr, Vec<ShortStr>),
 }
 
 impl Destination {
@@ -42,7 +43,7 @@ impl Destination {
             // A registry is asked by script.
             Destination::Lists(_) if session.has_registry() => false,
             Destination::Lists(lists) => lists.len() != 1 || lists.iter().any(|(_, _, expires)| expires.is_some()),
-            Destination::Queues(_) | Destination::Held(..) | Destination::Broadcast(_) => false,
+            Destination::Queues(_) | Destination::Held(..) | Destination::Broadcast(..) => false,
         }
     }
 
@@ -59,22 +60,25 @@ impl Destination {
 
     pub(super) fn write(&self, session: &Session, envelope: &Envelope, prepared: &Prepared, out: &mut Vec<u8>) {
         let is_transaction = self.is_transaction(session);
-        out.reserve(prepared.len(TAG_LENGTH) + 128);
+        out.reserve(prepared.len(Tag::LENGTH) + 128);
         if is_transaction {
             command::command(out, &["MULTI"]);
         }
         let copy = |out: &mut Vec<u8>| {
-            let mut text = [0; TAG_LENGTH];
-            let tag: &str = uuid::Uuid::new_v4().hyphenated().encode_lower(&mut text);
-            command::word_of(out, prepared.len(TAG_LENGTH), |out| prepared.write(tag, out));
+            command::word_of(out, prepared.len(Tag::LENGTH), |out| prepared.write(&session.tags.tag(), out));
         };
         match self {
-            Destination::Broadcast(exchange) => {
-                let routing_key = &envelope.routing_key;
-                let priority = list_priority(envelope);
-                Broadcast { keys: &session.keys, exchange, routing_key, priority, letter: None, ttl: ttl_of(envelope) }
-                    .write(out, copy);
+            Destination::Broadcast(exchange, reached) => Broadcast {
+                keys: &session.keys,
+                exchange,
+                routing_key: &envelope.routing_key,
+                priority: list_priority(envelope),
+                letter: None,
+                ttl: ttl_of(envelope),
+                is_checked: session.has_registry(),
+                reached,
             }
+            .write(out, copy),
             Destination::Queues(queues) => {
                 let queues = queues.iter().map(|(_, queue, expires)| (queue, *expires));
                 session.write_push(envelope, prepared, queues, out);
@@ -109,6 +113,3 @@ pub(super) fn lists(session: &Session, envelope: &Envelope, queues: &[ShortStr])
         |queue: &ShortStr| (session.keys.list_for(queue, priority), queue.clone(), session.topology.expires(queue));
     queues.iter().map(list).collect()
 }
-
-/// How long a delivery tag is.
-pub(super) const TAG_LENGTH: usize = uuid::fmt::Hyphenated::LENGTH;

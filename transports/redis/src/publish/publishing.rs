@@ -15,6 +15,7 @@ use crate::envelope::Prepared;
 use crate::request::Request;
 use crate::route_cache::RouteNumber;
 use crate::routes::Found;
+use crate::scripts::Broadcast;
 use crate::session::Session;
 
 /// A publish that was handed to the connection.
@@ -79,14 +80,14 @@ impl Publishing {
             let mut found = found.iter();
             lists.retain(|_| found.next() == Some(&Value::Int(1)));
         }
-        let mut is_stored = !matches!(self.destination, Destination::Broadcast(_));
+        let mut is_stored = !matches!(self.destination, Destination::Broadcast(..));
         let pushed = match &self.destination {
             Destination::Held(..) => Some(session.pushed(&value, &[])),
             Destination::Queues(queues) => {
                 let queues: Vec<ShortStr> = queues.iter().map(|(_, queue, _)| queue.clone()).collect();
                 Some(session.pushed(&value, &queues))
             }
-            Destination::Lists(_) | Destination::Broadcast(_) => None,
+            Destination::Lists(_) | Destination::Broadcast(..) => None,
         };
         let queues = match (&self.destination, &value) {
             (Destination::Held(..), _) => pushed.unwrap_or(Ok(1)).map(|_| 1),
@@ -106,16 +107,18 @@ impl Publishing {
                     }
                 }
             }
-            (Destination::Broadcast(_), Value::Array(counts)) => match counts.as_slice() {
-                [Value::Int(receivers), Value::Int(stored), Value::Int(due)] => {
-                    is_stored = *stored > 0;
-                    if *due > 0 {
+            (Destination::Broadcast(..), _) => match Broadcast::read(&value) {
+                Ok(told) => {
+                    is_stored = !told.stored.is_empty();
+                    if told.is_due {
                         session.expect(session.server_time());
                     }
                     // Who listens and has a queue that is stored counts once.
-                    Ok(usize::try_from((*receivers).max(*stored)).unwrap_or(0))
+                    let listeners = told.listeners.saturating_sub(told.stored.len());
+                    self.reached.extend(lists(session, &self.ticket.envelope, &told.stored));
+                    Ok(listeners)
                 }
-                _ => Err(unexpected("publish", &value).with_outcome(Outcome::Unknown)),
+                Err(error) => Err(error.with_outcome(Outcome::Unknown)),
             },
             (_, other) => Err(unexpected("publish", other).with_outcome(Outcome::Unknown)),
         };
@@ -133,7 +136,7 @@ impl Publishing {
         match &mut self.destination {
             Destination::Lists(lists) | Destination::Queues(lists) => self.reached.append(lists),
             Destination::Held(..) => self.heard += queues,
-            Destination::Broadcast(exchange) => {
+            Destination::Broadcast(exchange, _) => {
                 self.heard += queues;
                 if let Some(detour) = &mut self.detour {
                     detour.behind.push(exchange.clone());
@@ -143,7 +146,8 @@ impl Publishing {
         if let Some(detour) = &mut self.detour
             && !detour.ahead.is_empty()
         {
-            self.destination = Destination::Broadcast(detour.ahead.remove(0));
+            let next = detour.ahead.remove(0);
+            self.destination = Destination::Broadcast(next, self.reached_queues());
             return self.submit_again(session, false);
         }
         if let Some(publishing) = session.check_route(self) {
@@ -161,6 +165,10 @@ impl Publishing {
         } else if let Some((publishing, queues)) = session.hold(self, queues) {
             publishing.confirm(session, queues);
         }
+    }
+
+    fn reached_queues(&self) -> Vec<ShortStr> {
+        self.reached.iter().map(|(_, queue, _)| queue.clone()).collect()
     }
 
     fn is_somewhere(&self) -> bool {
@@ -202,7 +210,7 @@ impl Publishing {
         let is_missed = |queue: &&ShortStr| !self.reached.iter().any(|(_, reached, _)| reached == *queue);
         let missed: Vec<ShortStr> = all.queues.iter().filter(is_missed).cloned().collect();
         let told = |exchange: &ShortStr| match (&self.detour, &self.destination) {
-            (_, Destination::Broadcast(last)) if last == exchange => true,
+            (_, Destination::Broadcast(last, _)) if last == exchange => true,
             (Some(detour), _) => detour.behind.contains(exchange),
             (None, _) => false,
         };
@@ -211,7 +219,7 @@ impl Publishing {
             let envelope = &self.ticket.envelope;
             self.destination = Destination::Lists(lists(session, envelope, &missed)).by_policy(session, envelope);
         } else if !ahead.is_empty() {
-            self.destination = Destination::Broadcast(ahead.remove(0));
+            self.destination = Destination::Broadcast(ahead.remove(0), self.reached_queues());
         } else {
             return self.arrive(session);
         }
@@ -275,11 +283,11 @@ impl Publishing {
         match &mut self.destination {
             Destination::Lists(lists) | Destination::Queues(lists) => lists.append(&mut self.reached),
             Destination::Held(..) => {}
-            Destination::Broadcast(_) if !self.reached.is_empty() => {
+            Destination::Broadcast(..) if !self.reached.is_empty() => {
                 let reached = Destination::Lists(std::mem::take(&mut self.reached));
                 self.destination = reached.by_policy(session, &self.ticket.envelope);
             }
-            Destination::Broadcast(last) => {
+            Destination::Broadcast(last, _) => {
                 if !behind.is_empty() {
                     *last = behind.remove(0);
                 }

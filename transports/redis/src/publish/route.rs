@@ -40,13 +40,13 @@ pub(super) fn route_now(session: &Session, envelope: &Envelope) -> Option<Way> {
         return way(Destination::Lists(lists(session, envelope, queues)), None);
     }
     if let Some(delay) = session.delay_of(envelope) {
-        return way(Destination::Held(delay, uuid::Uuid::new_v4().to_string()), None);
+        return way(Destination::Held(delay, session.tags.tag().to_string()), None);
     }
     let mut cache = session.lock(&session.route_cache);
     let kind = session.known_kind(&envelope.exchange).or_else(|| cache.table(&envelope.exchange)?.1.kind());
     if kind == Some(ExchangeKind::Fanout) {
         let number = cache.vouches_for(&envelope.exchange)?;
-        return way(Destination::Broadcast(envelope.exchange.clone()), Some(number));
+        return way(Destination::Broadcast(envelope.exchange.clone(), Vec::new()), Some(number));
     }
     // What cannot be routed is refused when the routes are read, and who listens is found then.
     let find = |table: &Table| match kind.clone().or_else(|| table.kind()) {
@@ -65,7 +65,7 @@ pub(super) fn route_by(session: &Session, envelope: &Envelope, found: &Found, ta
         && table.is_delayed()
         && let Some(delay) = delay::asked(&envelope.headers)
     {
-        let destination = Destination::Held(delay, uuid::Uuid::new_v4().to_string());
+        let destination = Destination::Held(delay, session.tags.tag().to_string());
         return Ok(Routed::To(Way { destination, ahead: Vec::new(), route: None }));
     }
     if found.exchange == envelope.exchange && table.is_internal() {
@@ -85,7 +85,7 @@ pub(super) fn route_by(session: &Session, envelope: &Envelope, found: &Found, ta
         return Ok(Routed::To(Way { destination, ahead, route }));
     }
     if !ahead.is_empty() {
-        let destination = Destination::Broadcast(ahead.remove(0));
+        let destination = Destination::Broadcast(ahead.remove(0), Vec::new());
         return Ok(Routed::To(Way { destination, ahead, route }));
     }
     let kind = session.known_kind(&envelope.exchange);

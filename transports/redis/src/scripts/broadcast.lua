@@ -4,13 +4,18 @@
 -- ARGV  1 the channel, 2 the routing key, or nothing where bindings have none to match, 3 what separates the parts of a member,
 --       4 what every key begins with, 5 what the list of the message's priority ends with, 6 the message,
 --       7 the id of the letter that is sent on, or "": when it is gone, nothing is done
---       8 how many milliseconds until the message expires, or ""
--- Returns how many listen, how many queues have a copy, and how many of these are to be looked at for their policy.
+--       8 how many milliseconds until the message expires, or "", 9 "r" if only queues with a definition get a copy, then queues that
+--       have the message already
+-- Returns how many listen, how many of the queues are to be looked at for their policy, and which queues got a copy now.
 --
 -- A member is a binding key, the separator, and a queue. The copy that is published names, by their hashes, the queues that have
--- one of their own, so that their consumers leave it alone.
-if (ARGV[7] or '') ~= '' and redis.call('HDEL', KEYS[2], ARGV[7]) == 0 then return {0, 0, 0} end
-local names, done, due = {}, {}, 0
+-- one of their own, now or from before, so that their consumers leave it alone.
+if (ARGV[7] or '') ~= '' and redis.call('HDEL', KEYS[2], ARGV[7]) == 0 then return {0, 0, {}} end
+local names, stored, done, due = {}, {}, {}, 0
+for at = 10, #ARGV do
+  done[ARGV[at]] = true
+  names[#names + 1] = redis.sha1hex(ARGV[at])
+end
 local ttl = tonumber(ARGV[8])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -24,16 +29,21 @@ for _, member in ipairs(redis.call('SMEMBERS', KEYS[1])) do
   local pattern = '^' .. string.gsub(string.gsub(key, '[%^%$%(%)%%%.%[%]%+%-%?]', '%%%0'), '[*#]', '.*') .. '$'
   if not done[queue] and (key == '') == (ARGV[2] == '') and string.find(ARGV[2], pattern) then
     done[queue] = true
-    redis.call('LPUSH', ARGV[4] .. queue .. ARGV[5], copy)
-    if ttl or redis.call('HEXISTS', ARGV[4] .. '_kombu.rs.policies', queue) == 1 then
-      redis.call('ZADD', ARGV[4] .. '_kombu.rs.due', 'LT', string.format('%d', now), 'q' .. queue)
-      due = due + 1
+    if ARGV[9] == 'r' and redis.call('EXISTS', ARGV[4] .. '_kombu.rs.queue.' .. queue) == 0 then
+      redis.call('SREM', KEYS[1], member)
+    else
+      redis.call('LPUSH', ARGV[4] .. queue .. ARGV[5], copy)
+      if ttl or redis.call('HEXISTS', ARGV[4] .. '_kombu.rs.policies', queue) == 1 then
+        redis.call('ZADD', ARGV[4] .. '_kombu.rs.due', 'LT', string.format('%d', now), 'q' .. queue)
+        due = due + 1
+      end
+      stored[#stored + 1] = queue
+      names[#names + 1] = redis.sha1hex(queue)
     end
-    names[#names + 1] = redis.sha1hex(queue)
   end
 end
 local message = ARGV[6]
 if #names > 0 then
   message = '{"stored": "' .. table.concat(names, ' ') .. '", ' .. string.sub(message, 2)
 end
-return {redis.call('PUBLISH', ARGV[1], message), #names, due}
+return {redis.call('PUBLISH', ARGV[1], message), due, stored}

@@ -1,6 +1,9 @@
 //! Broadcasting.
 
-use super::script;
+use kombu_core::{Result, ShortStr};
+use redis::Value;
+
+use super::{script, unexpected};
 use crate::connection::command;
 use crate::keys::Keys;
 
@@ -19,14 +22,18 @@ pub(crate) struct Broadcast<'a> {
     pub(crate) letter: Option<(&'a str, &'a str)>,
     /// How long the copies in stored queues may wait, in milliseconds.
     pub(crate) ttl: Option<u64>,
+    /// Whether only queues with a definition get a copy.
+    pub(crate) is_checked: bool,
+    /// The queues that have the message already.
+    pub(crate) reached: &'a [ShortStr],
 }
 
 impl Broadcast<'_> {
     /// Appends the command; `message` appends its last word, the message.
     pub(crate) fn write(&self, out: &mut Vec<u8>, message: impl FnOnce(&mut Vec<u8>)) {
-        let Broadcast { keys, exchange, routing_key, priority, letter, ttl } = self;
-        let is_more = letter.is_some() || ttl.is_some();
-        command::head(out, 10 + usize::from(letter.is_some()) + if is_more { 2 } else { 0 });
+        let Broadcast { keys, exchange, routing_key, priority, letter, ttl, is_checked, reached } = self;
+        let is_more = letter.is_some() || ttl.is_some() || *is_checked || !reached.is_empty();
+        command::head(out, 10 + usize::from(letter.is_some()) + if is_more { 3 + reached.len() } else { 0 });
         command::word(out, "EVALSHA");
         command::word(out, script("broadcast").hash());
         command::word(out, if letter.is_some() { "2" } else { "1" });
@@ -43,7 +50,41 @@ impl Broadcast<'_> {
         if is_more {
             command::word(out, letter.map_or("", |(_, id)| id));
             command::word(out, ttl.map(|ttl| ttl.to_string()).unwrap_or_default());
+            command::word(out, if *is_checked { "r" } else { "" });
+            reached.iter().for_each(|queue| command::word(out, queue.as_str()));
         }
+    }
+}
+
+/// What became of it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Told {
+    /// How many listen.
+    pub(crate) listeners: usize,
+    /// Whether one of the queues is to be looked at for its policy.
+    pub(crate) is_due: bool,
+    /// The stored queues that got a copy.
+    pub(crate) stored: Vec<ShortStr>,
+}
+
+impl Broadcast<'_> {
+    /// Reads the answer.
+    ///
+    /// # Errors
+    ///
+    /// `Protocol` when it is not this script's.
+    pub(crate) fn read(answer: &Value) -> Result<Told> {
+        let told = || {
+            let Value::Array(parts) = answer else { return None };
+            let [Value::Int(listeners), Value::Int(due), Value::Array(stored)] = parts.as_slice() else { return None };
+            let queue = |queue: &Value| match queue {
+                Value::BulkString(queue) => std::str::from_utf8(queue).ok().map(ShortStr::from),
+                _ => None,
+            };
+            let stored = stored.iter().map(queue).collect::<Option<_>>()?;
+            Some(Told { listeners: usize::try_from(*listeners).ok()?, is_due: *due > 0, stored })
+        };
+        told().ok_or_else(|| unexpected("broadcast", answer))
     }
 }
 

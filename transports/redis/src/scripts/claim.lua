@@ -10,7 +10,8 @@
 --       6 what keys of lists of malformed elements begin with
 --       7 L
 --       8 Q
---       then per queue: "a" (recorded) or "n" (no acknowledgement) and how many messages at most; its name in JSON
+--       then per queue: "a" (recorded), "r" (recorded with the birth of the queue) or "n" (no acknowledgement) and how many messages
+--       at most; its name in JSON
 --       then per list: the number of its queue, from 1
 --       then per inbox: the number of the list, from 1, that its elements were taken from
 -- Returns {list, text, list, text, …}: the messages in the order taken, numbered on from ARGV[5] if recorded. A negative
@@ -38,10 +39,23 @@ local list_at = 8 + 2 * queues
 local time = redis.call('TIME')
 local now = string.format('%d.%06d', time[1], time[2])
 
-local left, recorded = {}, {}
+local function name_of(queue)
+  local name = ARGV[8 + 2 * queue]
+  local known, decoded = pcall(cjson.decode, '[' .. name .. ']')
+  return known and decoded[1] or name
+end
+
+local left, recorded, heads = {}, {}, {}
 for queue = 1, queues do
   local argument = ARGV[7 + 2 * queue]
-  recorded[queue] = string.byte(argument) == 97
+  local kind = string.sub(argument, 1, 1)
+  recorded[queue] = kind ~= 'n'
+  heads[queue] = '['
+  if kind == 'r' then
+    local definition = string.gsub(ARGV[6], 'malformed%.$', 'queue.') .. name_of(queue)
+    local born = redis.call('HGET', definition, 'born')
+    if born then heads[queue] = '[{"queue_born": "' .. born .. '", ' end
+  end
   left[queue] = tonumber(string.sub(argument, 2))
 end
 
@@ -60,10 +74,8 @@ local function is_refused(answer)
 end
 
 local function set_aside(list, queue, text, reason)
-  local name = ARGV[8 + 2 * queue]
-  local known, decoded = pcall(cjson.decode, '[' .. name .. ']')
   local header = '{"at": ' .. now .. ', "reason": "' .. reason .. '"}\n'
-  local pushed = redis.pcall('RPUSH', ARGV[6] .. (known and decoded[1] or name), header .. text)
+  local pushed = redis.pcall('RPUSH', ARGV[6] .. name_of(queue), header .. text)
   if is_refused(pushed) then
     failed = failed or pushed
     return false
@@ -76,7 +88,7 @@ end
 
 local function take(key, list)
   local queue = tonumber(ARGV[list_at + list])
-  local tail = ',"",' .. ARGV[8 + 2 * queue] .. ']'
+  local head, tail = heads[queue], ',"",' .. ARGV[8 + 2 * queue] .. ']'
   while taken < want and left[queue] > 0 and bytes < budget and aside < 100 do
     local texts = redis.pcall('RPOP', key, math.min(want - taken, left[queue], 8))
     if not texts then return end
@@ -108,7 +120,7 @@ local function take(key, list)
           scores[#scores + 1] = now
           scores[#scores + 1] = field
           values[#values + 1] = field
-          values[#values + 1] = '[' .. text .. tail
+          values[#values + 1] = (#head > 1 and head .. string.sub(text, 2) or head .. text) .. tail
         end
         undo[#undo + 1] = {KEYS[4 + list], text}
       end

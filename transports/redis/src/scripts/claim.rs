@@ -26,6 +26,8 @@ pub(crate) struct Claim<'a> {
     pub(crate) max_bytes: usize,
     /// The largest envelope.
     pub(crate) max_message_size: usize,
+    /// Whether it is noted of which of the queues that had its name a message was taken.
+    pub(crate) notes_birth: bool,
     /// The queues of the lists.
     pub(crate) queues: &'a [ClaimQueue<'a>],
     /// The lists, in the order in which they are served.
@@ -103,7 +105,11 @@ impl Claim<'_> {
         command.arg(self.consumer).arg(self.first_number);
         command.arg(self.keys.malformed_prefix()).arg(self.lists.len()).arg(self.queues.len());
         for queue in self.queues {
-            let kind = if queue.no_ack { 'n' } else { 'a' };
+            let kind = match queue.no_ack {
+                true => 'n',
+                false if self.notes_birth => 'r',
+                false => 'a',
+            };
             command.arg(format!("{kind}{}", queue.limit.min(MAX_COUNT))).arg(queue.json);
         }
         for list in self.lists {

@@ -7,14 +7,16 @@ local results = {}
 for at = rest, #ARGV, 3 do
   local tag = ARGV[at]
   local value = redis.call('HGET', KEYS[5], tag)
-  local text = value and envelope_of(value)
+  local text, born, queue
+  if value then text, born, queue = envelope_of(value) end
   if value and not text then
     results[#results + 1] = -2
   else
     -- Redis judges memory at the first write: this one needs none.
     redis.call('ZREM', KEYS[6], tag)
     redis.call('HDEL', KEYS[5], tag)
-    if text then bury(ARGV[at + 1], text, ARGV[at + 2]) end
+    -- What was taken of a queue that is gone by now is nobody's.
+    if text and not is_gone(prefix, born, queue) then bury(ARGV[at + 1], text, ARGV[at + 2]) end
     results[#results + 1] = text and 1 or 0
   end
 end

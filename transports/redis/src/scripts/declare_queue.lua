@@ -17,7 +17,8 @@ end_bindings(KEYS[4])
 redis.call('DEL', KEYS[1])
 redis.call('HDEL', prefix .. '_kombu.rs.policies', ARGV[2])
 if known[1] then redis.call('DEL', unpack(KEYS, 5)) end
-redis.call('HSET', KEYS[1], unpack(ARGV, 5))
+local time = redis.call('TIME')
+redis.call('HSET', KEYS[1], 'born', string.format('%d%06d', time[1], time[2]), unpack(ARGV, 5))
 if ARGV[3] ~= '' then
   redis.call('HSET', KEYS[1], 'owner', ARGV[3])
   redis.call('HSET', KEYS[3], 'exclusive:' .. ARGV[2], '1')

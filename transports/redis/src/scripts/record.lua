@@ -1,6 +1,7 @@
 -- Records a message that a blocking pop handed over as unacknowledged.
 --
--- KEYS  unacked, unacked_index, the queue's list of malformed elements, consumers, the consumer's own entry
+-- KEYS  unacked, unacked_index, the queue's list of malformed elements, consumers, the consumer's own entry, the queue's definition if
+--       the queue's birth is to be recorded, too
 -- ARGV  1 the consumer, 2 the number of the field, 3 the queue's name in JSON, 4 set aside what is longer than this many bytes,
 --       5 the message
 -- Returns 1, or the entry made in the malformed list (without the element if that is too long). The error LEASELOST when the
@@ -26,6 +27,8 @@ if reason then
 end
 local known = redis.call('HGET', KEYS[5], 'next')
 if not known or tonumber(known) <= number then redis.call('HSET', KEYS[5], 'next', string.format('%d', number + 1)) end
+local born = KEYS[6] and redis.call('HGET', KEYS[6], 'born')
+if born then text = '{"queue_born": "' .. born .. '", ' .. string.sub(text, 2) end
 redis.call('HSET', KEYS[1], field, '[' .. text .. ',"",' .. ARGV[3] .. ']')
 redis.call('ZADD', KEYS[2], now, field)
 return 1

@@ -24,6 +24,8 @@ pub(crate) struct Record<'a> {
     pub(crate) max_message_size: usize,
     /// The message.
     pub(crate) text: &'a [u8],
+    /// Whether it is noted of which of the queues that had its name it was taken.
+    pub(crate) notes_birth: bool,
 }
 
 /// What became of it.
@@ -38,9 +40,12 @@ pub(crate) enum Recorded {
 impl Record<'_> {
     /// Returns the command.
     pub(crate) fn command(&self) -> Cmd {
-        let mut command = script("record").evalsha(5);
+        let mut command = script("record").evalsha(5 + usize::from(self.notes_birth));
         command.arg(self.keys.unacked()).arg(self.keys.unacked_index()).arg(self.keys.malformed(self.queue));
         command.arg(self.keys.consumers()).arg(self.keys.consumer(self.consumer));
+        if self.notes_birth {
+            command.arg(self.keys.queue_definition(self.queue));
+        }
         command.arg(self.consumer).arg(self.number).arg(self.queue_json).arg(self.max_message_size).arg(self.text);
         command
     }

@@ -1,7 +1,7 @@
 -- Gives unacknowledged messages back to lists, at the end that is served next.
 --
 -- KEYS  unacked, unacked_index, then lists
--- ARGV  1 leave alone what was recorded or renewed after this time (seconds since 1970), or ""
+-- ARGV  1 leave alone what was recorded or renewed after this time (seconds since 1970), or "", 2 what every key begins with
 --       then per message, the one to be served last first:
 --         its tag
 --         "1" if it was handed to the application, "0" if not: then it goes back as it is
@@ -9,7 +9,7 @@
 --           the number of the list, from 1
 --           the delivery tag to give that copy, or "" for the one it has
 -- Returns per message 1 given back, 0 gone already, -1 left alone, -2 not a message: left where it is, -3 its list takes
--- nothing: left where it is.
+-- nothing: left where it is. What was taken of a queue that is gone by now counts as given back.
 local after = tonumber(ARGV[1])
 
 local function give_back(tag, again, first, count)
@@ -20,7 +20,12 @@ local function give_back(tag, again, first, count)
     redis.call('ZREM', KEYS[2], tag)
     return 0
   end
-  local text = envelope_of(value)
+  local text, born, queue = envelope_of(value)
+  if is_gone(ARGV[2], born, queue) then
+    redis.call('ZREM', KEYS[2], tag)
+    redis.call('HDEL', KEYS[1], tag)
+    return 1
+  end
   local copies = {}
   for at = first, first + 2 * count - 1, 2 do
     local copy = text and given_back(text, again, ARGV[at + 1])
@@ -42,7 +47,7 @@ local function give_back(tag, again, first, count)
 end
 
 local results = {}
-local at = 2
+local at = 3
 while ARGV[at] do
   local count = tonumber(ARGV[at + 2])
   results[#results + 1] = give_back(ARGV[at], ARGV[at + 1] == '1', at + 3, count)

@@ -82,6 +82,7 @@ impl Requeue<'_> {
             Some(time) => command.arg(format!("{time:.6}")),
             None => command.arg(""),
         };
+        command.arg(self.keys.prefix());
         for message in self.messages {
             if message.copies.is_empty() {
                 return Err(Error::new(ErrorKind::Internal, "a message is to be given back to no list")

@@ -110,17 +110,32 @@ end
 
 local NAMES = string.gsub('}~,~"[^"\\]*"~,~"[^"\\]*"~%]~$', '~', '[ \n\r\t]*')
 
--- Returns the envelope in a value of `unacked`, or nil.
-local function envelope_of(value)
+-- Returns where the envelope in a value of `unacked` begins and ends, or nil.
+local function place_of_envelope(value)
   local first = skip_space(value, 1)
   if byte(value, first) ~= 91 then return nil end
   first = skip_space(value, first + 1)
   if byte(value, first) ~= 123 then return nil end
   -- Short names without escapes are found from the end, which spares the way through the envelope.
   local last = find(value, NAMES, math.max(first, #value - 150))
-  if last then return sub(value, first, last) end
+  if last then return first, last end
   local behind = after_value(value, first)
-  return behind and sub(value, first, behind - 1)
+  if behind then return first, behind - 1 end
+end
+
+-- Returns the envelope in a value of `unacked`, or nil; and, if that was noted, when the queue was born that it was taken of, and its name.
+local function envelope_of(value)
+  local first, last = place_of_envelope(value)
+  if not first then return nil end
+  local _, mark, born = find(value, '^{"queue_born": "([^"]*)", ', first)
+  if not born then return sub(value, first, last) end
+  local known, names = pcall(cjson.decode, '[""' .. sub(value, last + 1))
+  return '{' .. sub(value, mark + 1, last), born, known and names[3] or nil
+end
+
+-- Says whether a queue is gone that a message was taken of: another of its name is another queue.
+local function is_gone(prefix, born, queue)
+  return born and queue and redis.call('HGET', prefix .. '_kombu.rs.queue.' .. queue, 'born') ~= born
 end
 
 local INNER = {headers = {}, properties = {delivery_info = {}}}

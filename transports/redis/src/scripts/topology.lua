@@ -3,7 +3,7 @@
 -- ARGV  1 what every key begins with
 --
 -- A queue or exchange notes what leads to it: `["<exchange>", "<field or member>"]`. A field, with a blank behind its first word, is kept
--- in the hash of the exchange, a member in Kombu's sets.
+-- in the hash of the exchange, a member in Kombu's sets. `["<exchange>", "", "<member>"]` is a member of those stored for the exchange.
 local prefix = ARGV[1]
 
 local function record_of(exchange) return prefix .. '_kombu.rs.exchange.' .. exchange end
@@ -51,6 +51,10 @@ end_bindings = function(list)
   redis.call('DEL', list)
   for _, entry in ipairs(entries) do
     local known, binding = pcall(cjson.decode, entry)
-    if known and type(binding) == 'table' and binding[1] and binding[2] then end_binding(binding[1], binding[2]) end
+    if known and type(binding) == 'table' and binding[3] then
+      redis.call('SREM', prefix .. '_kombu.rs.stored.' .. binding[1], binding[3])
+    elseif known and type(binding) == 'table' and binding[1] and binding[2] then
+      end_binding(binding[1], binding[2])
+    end
   end
 end

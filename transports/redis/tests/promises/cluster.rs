@@ -1,9 +1,10 @@
 //! On a Redis Cluster all keys of an application are on one node, wherever that is.
 
 use kombu_brokers::{PATIENCE, RedisCluster, eventually};
-use kombu_core::{ErrorKind, ExchangeKind};
+use kombu_core::method::{BasicPublish, ExchangeDeclare, QueueDeclare};
+use kombu_core::{Envelope, ErrorKind, ExchangeKind, FieldTable, Value};
 
-use crate::common::{Rig, bodies, options};
+use crate::common::{Rig, block_on, bodies, envelope, options};
 use crate::failover::{confirmed, consumed, everything_outlives, replicated};
 
 const PREFIX: &str = "{shop}:";
@@ -50,6 +51,71 @@ fn messages_pass_whichever_node_the_url_names() {
         let keys = cluster.node(node).keys();
         assert!(keys.iter().all(|key| key.starts_with(PREFIX)), "{keys:?}");
         assert!(node == owner || keys.is_empty(), "{keys:?}");
+    }
+}
+
+/// The scripts that look after the life of messages make up the names of most of their keys.
+#[test]
+fn queues_with_a_policy_keep_it() {
+    let cluster = RedisCluster::start(3, 0);
+    let owner = cluster.owner(PREFIX);
+    let url = format!("redis://{}/0", cluster.node(elsewhere(&cluster)).addr());
+    for topology in ["kombu", "registry"] {
+        let table = options([
+            ("global_keyprefix", Value::from(PREFIX)),
+            ("topology", topology.into()),
+            ("fanout_stored", true.into()),
+        ]);
+        let rig = Rig::try_at(&url, table).unwrap();
+        let channel = rig.channel();
+        let name = |name: &str| format!("{topology}.{name}");
+        let queue = |queue: &str, arguments: FieldTable| {
+            channel.declare(QueueDeclare { queue: name(queue).into(), arguments, ..QueueDeclare::default() }).unwrap();
+        };
+        let dying = |mut more: FieldTable| {
+            more.insert("x-dead-letter-exchange", name("f"));
+            more
+        };
+        channel.exchange(&name("f"), ExchangeKind::Fanout);
+        queue("dead", FieldTable::new());
+        channel.bind(&name("dead"), &name("f"), "");
+        queue("rejected", dying(FieldTable::from([("x-dead-letter-routing-key", "")])));
+        queue("short", FieldTable::from([("x-max-length", 2)]));
+        queue(
+            "fleeting",
+            dying(FieldTable::from([("x-message-ttl", Value::from(50)), ("x-dead-letter-routing-key", "".into())])),
+        );
+        let dead = channel.consume(&name("dead"));
+        channel.publish("", &name("rejected"), "rejected");
+        let taken = channel.get(&name("rejected")).unwrap();
+        channel.settle(channel.channel.basic_reject(taken.tag, false)).unwrap();
+        assert_eq!(bodies(&dead.take(1)), ["rejected"]);
+        channel.publish("", &name("fleeting"), "expired");
+        assert_eq!(bodies(&dead.take(1)), ["expired"]);
+        for number in 0..3 {
+            channel.publish("", &name("short"), number.to_string());
+        }
+        assert_eq!(bodies(&[channel.get(&name("short")).unwrap()]), ["1"]);
+        let later = ExchangeDeclare {
+            exchange: name("later").into(),
+            kind: ExchangeKind::Other("x-delayed-message".into()),
+            passive: false,
+            durable: true,
+            auto_delete: false,
+            internal: false,
+            arguments: FieldTable::from([("x-delayed-type", "direct")]),
+        };
+        channel.call(|channel| async move { channel.exchange_declare(later).await }).unwrap();
+        channel.bind(&name("dead"), &name("later"), "k");
+        let mut late = Envelope::clone(&envelope(&name("later"), "k", "late"));
+        late.headers = FieldTable::from([("x-delay", 100)]).into();
+        block_on(channel.channel.basic_publish(BasicPublish::default(), late.into())).unwrap();
+        assert_eq!(bodies(&dead.take(1)), ["late"]);
+        rig.close().unwrap();
+    }
+    for node in 0..3 {
+        let keys = cluster.node(node).keys();
+        assert!(keys.iter().all(|key| key.starts_with(PREFIX)) && (node == owner || keys.is_empty()), "{keys:?}");
     }
 }
 

@@ -380,3 +380,50 @@ fn a_queue_that_is_deleted_leaves_nothing_of_its_policy() {
     assert_eq!(server.command(&["EXISTS", "_kombu.rs.policies", "_kombu.rs.due", "_kombu.rs.sizes"]).int(), 0);
     channel.queue("work");
 }
+
+#[test]
+fn what_a_full_queue_refuses_goes_where_it_sends_the_dead_if_it_says_so() {
+    let server = RedisServer::start();
+    let rig = Rig::new(&server);
+    let channel = rig.channel();
+    let full = [("x-max-length", Value::from(2)), ("x-overflow", "reject-publish-dlx".into())];
+    declare(&channel, "full", "dead", full);
+    for number in 0..2 {
+        assert_eq!(channel.publish("", "full", number.to_string()), Some(1));
+    }
+    for number in 2..5 {
+        let error = block_on(channel.send("", "full", number.to_string())).unwrap_err();
+        assert_eq!((error.kind(), error.context("queue")), (ErrorKind::Nacked, Some("full")));
+        let letter = next(&channel, "dead");
+        assert_eq!(
+            (bodies(std::slice::from_ref(&letter)), death(&letter, "reason")),
+            (vec![number.to_string()], "maxlen".to_owned())
+        );
+        channel.ack(letter.tag).unwrap();
+    }
+    let kept = [0, 1].map(|_| channel.get("full").unwrap());
+    assert_eq!(bodies(&kept), ["0", "1"]);
+    // What is held leaves room.
+    assert_eq!(channel.publish("", "full", "5"), Some(1));
+    assert!(eventually(PATIENCE, || server.command(&["EXISTS", "_kombu.rs.letters"]).int() == 0));
+    assert!(channel.get("dead").is_none());
+}
+
+#[test]
+fn without_tracking_a_policy_of_another_process_is_read_now_and_then() {
+    let server = RedisServer::start();
+    let declaring = Rig::new(&server);
+    server.command(&["ACL", "SETUSER", "default", "-client|tracking"]);
+    let other = Rig::with(&server, arguments([("lease", 0.25.into())]));
+    let publisher = other.channel();
+    // Known from the start or not: what it declares itself it knows.
+    publisher.publish("", "work", "before");
+    declare(&declaring.channel(), "work", "dead", [("x-max-length", 2.into())]);
+    let keeps_it = || {
+        for _ in 0..3 {
+            publisher.publish("", "work", "x");
+        }
+        server.command(&["LLEN", "work"]).int() == 2
+    };
+    assert!(eventually(PATIENCE, keeps_it), "{}", server.command(&["LLEN", "work"]).int());
+}

@@ -189,3 +189,40 @@ fn what_was_declared_is_declared_again_after_a_flush() {
     let publisher = elsewhere(&server);
     assert_eq!(queues(&publisher.channel(), with_headers("h", FieldTable::from([("a", 1)]), "x")), Some(1));
 }
+
+#[test]
+fn what_several_ways_lead_to_gets_one_copy() {
+    for stored in [true, false] {
+        let server = RedisServer::start();
+        let url = format!("{}?fanout_patterns=false&fanout_stored={stored}", server.url());
+        let (rig, other) = (Rig::at(&url), Rig::at(&url.replace("127.0.0.1", "localhost")));
+        let channel = rig.channel();
+        channel.exchange("d", ExchangeKind::Direct);
+        for fanout in ["f", "g"] {
+            channel.exchange(fanout, ExchangeKind::Fanout);
+            lead(&channel, "d", fanout, "k");
+        }
+        for queue in ["both", "all"] {
+            channel.queue(queue);
+            channel.bind(queue, "f", "");
+        }
+        channel.bind("all", "d", "k");
+        if stored {
+            // Who only listens cannot be told from whom it has heard a message before.
+            channel.bind("both", "g", "");
+            channel.bind("all", "g", "");
+        }
+        let inboxes = ["both", "all"].map(|queue| channel.consume(queue));
+        let publisher = other.channel();
+        for number in 0..3 {
+            assert!(publisher.publish("d", "k", number.to_string()) >= Some(2));
+        }
+        publisher.publish("d", "elsewhere", "nobody's");
+        publisher.publish("f", "", "last");
+        for inbox in &inboxes {
+            let taken = inbox.take(4);
+            assert_eq!(bodies(&taken), ["0", "1", "2", "last"], "stored: {stored}");
+            taken.iter().for_each(|delivery| channel.ack(delivery.tag).unwrap());
+        }
+    }
+}

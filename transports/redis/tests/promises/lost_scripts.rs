@@ -1,6 +1,7 @@
 //! A server that forgets its scripts is given them again, and nothing that was asked of it is dropped.
 
-use kombu_brokers::{PATIENCE, RedisServer, eventually};
+use kombu_brokers::{Direction, FaultProxy, PATIENCE, RedisServer, eventually};
+use kombu_core::method::BasicGet;
 use kombu_core::{ExchangeKind, Value};
 
 use crate::common::{Rig, block_on, is_waiting, options};
@@ -86,4 +87,48 @@ fn leases_are_renewed_and_the_dead_looked_after_without_scripts() {
     });
     assert!(came, "what the dead held does not come back");
     living.ack(inbox.take(1)[0].tag).unwrap();
+}
+
+/// What is sent again after the scripts were lost takes other numbers: what was sent after it and was executed has used higher ones, and
+/// the server would take the old ones for those of another process of the same name.
+#[test]
+fn a_take_that_is_sent_again_behind_a_later_one_is_no_other_process() {
+    let server = RedisServer::start();
+    let proxy = FaultProxy::start(server.addr());
+    let rig = Rig::at(&server.url_at(proxy.addr()));
+    let channel = rig.channel();
+    for number in 0..3 {
+        channel.publish("", "q", number.to_string());
+    }
+    let first = channel.get("q").unwrap();
+    let fetch = || {
+        let (sender, reply) = kombu_core::reply::channel();
+        let fetching = std::sync::Arc::clone(&channel.channel);
+        drop(channel.handle.spawn(async move {
+            sender.send(fetching.basic_get(BasicGet { queue: "q".into(), no_ack: false }).await);
+        }));
+        reply
+    };
+    let calls = |what: &str| {
+        let info = server.command(&["INFO", "commandstats"]);
+        let line = info.text().lines().find(|line| line.starts_with("cmdstat_evalsha:")).map(str::to_owned).unwrap();
+        let fact = line.split([':', ',']).find_map(|fact| fact.strip_prefix(what)).unwrap();
+        fact.trim().parse::<i64>().unwrap()
+    };
+    server.command(&["SCRIPT", "FLUSH"]);
+    let (before, failed) = (calls("calls="), calls("failed_calls="));
+    proxy.blackhole(Direction::ToClient);
+    let refused = fetch();
+    assert!(eventually(PATIENCE, || calls("failed_calls=") > failed));
+    // A connection brings the scripts.
+    let _other = Rig::new(&server);
+    let later = fetch();
+    assert!(eventually(PATIENCE, || calls("calls=") - before > calls("failed_calls=") - failed));
+    proxy.pass();
+    for reply in [refused, later] {
+        let delivery = block_on(reply).unwrap().unwrap().expect("a message");
+        channel.ack(delivery.tag).unwrap();
+    }
+    channel.ack(first.tag).unwrap();
+    assert_eq!(server.command(&["ZCARD", "_kombu.rs.consumers"]).int(), 1, "it needed no other name");
 }

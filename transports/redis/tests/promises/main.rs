@@ -3,6 +3,7 @@
 
 mod backpressure;
 mod close_gives_back;
+mod closing;
 mod cluster;
 mod common;
 mod confirm;

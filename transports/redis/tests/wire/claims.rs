@@ -240,6 +240,7 @@ fn a_popped_message_is_recorded() {
         number: 1,
         queue: "q",
         queue_json: "\"q\"",
+        notes_birth: false,
         max_message_size: 200,
         text: text.as_bytes(),
     };

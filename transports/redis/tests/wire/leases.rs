@@ -29,6 +29,7 @@ fn whoever_is_not_registered_takes_nothing() {
         number: 1,
         queue: "q",
         queue_json: "\"q\"",
+        notes_birth: false,
         max_message_size: 1000,
         text: ENV.as_bytes(),
     };

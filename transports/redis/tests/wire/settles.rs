@@ -136,6 +136,7 @@ fn consuming_and_settling_work_when_memory_is_full() {
         number: 5,
         queue: "q",
         queue_json: "\"q\"",
+        notes_birth: false,
         max_message_size: 1000,
         text: ENV.as_bytes(),
     };

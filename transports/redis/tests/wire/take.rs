@@ -60,6 +60,7 @@ impl<'a> Take<'a> {
             first_number: self.first_number,
             count: self.count,
             max_bytes: self.max_bytes,
+            notes_birth: false,
             max_message_size: 1000,
             queues: &queues,
             lists: &lists,
