@@ -16,8 +16,8 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const COUNT: u64 = 2_000;
 
-/// How many allocations a delivery may cost, lapin's among them: 14 to 17 were seen.
-const MOST: f64 = 20.0;
+/// How many allocations a delivery may cost, lapin's among them.
+const MOST: f64 = 16.0;
 
 /// How many a publish may cost with its confirmation.
 const MOST_PUBLISHING: f64 = 30.0;

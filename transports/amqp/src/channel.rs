@@ -30,6 +30,8 @@ impl Drop for AmqpChannel {
     fn drop(&mut self) {
         let core = Arc::clone(&self.0);
         let handle = core.session.handle.clone();
+        // What was settled is sent even if its hub is never turned again.
+        core.flush_if_open();
         // Closed already, this does nothing.
         drop(handle.spawn(async move { core.close().await }));
     }
@@ -74,6 +76,7 @@ impl Channel for AmqpChannel {
     }
 
     async fn basic_qos(&self, qos: Qos) -> Result<()> {
+        self.0.settles.has_window(qos.prefetch_count);
         self.0.perform("basic.qos", self.0.client.basic_qos(qos)).await
     }
 

@@ -1,10 +1,10 @@
-//! Acks of a tick go out together: one frame for a run of them, instead of one for each.
+//! Acks go out together: one frame for a run of them, instead of one for each.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use kombu_core::hub::{Hub, Scheduled};
+use kombu_core::hub::{Hub, Scheduled, instant_after};
 use kombu_core::{DeliveryTag, Error, Result};
 
 use crate::channel_core::ChannelCore;
@@ -28,12 +28,21 @@ struct State {
     since: Option<Instant>,
     /// Some deliveries never showed; an ack says nothing of any but its own.
     is_single: bool,
+    /// The smallest window the channel ever had; 0 for none.
+    window: u16,
+    /// They are sent when the tick is over.
+    is_scheduled: bool,
+    /// A timer runs that looks after them.
+    is_timed: bool,
 }
 
 /// What is to be done about an ack that was queued.
+#[derive(Debug, PartialEq, Eq)]
 enum Next {
-    /// They are to be sent when the tick is over.
+    /// They are enough: they are to be sent when the tick is over.
     Schedule,
+    /// They are to be sent at this time, if they were not before.
+    At(Instant),
     /// They are to be sent now.
     Flush,
     /// It goes with those before.
@@ -57,18 +66,44 @@ impl Settles {
         }
     }
 
+    /// Learns of a window (`prefetch_count`) of the channel, or of one of its consumers.
+    pub(crate) fn has_window(&self, prefetch_count: u16) {
+        let mut state = self.lock();
+        if prefetch_count > 0 && (state.window == 0 || prefetch_count < state.window) {
+            state.window = prefetch_count;
+        }
+    }
+
     /// Queues an ack, and says what is to be done about it.
     fn ack(&self, tag: DeliveryTag, now: Instant) -> Next {
         let mut state = self.lock();
         state.acks.push(tag.0);
-        match state.since {
-            None => {
-                state.since = Some(now);
-                Next::Schedule
-            }
-            Some(since) if now.saturating_duration_since(since) > LONGEST => Next::Flush,
-            Some(_) => Next::Wait,
+        let since = *state.since.get_or_insert(now);
+        if now.saturating_duration_since(since) > LONGEST {
+            Next::Flush
+        } else if state.is_scheduled {
+            Next::Wait
+        } else if state.acks.len() >= state.enough() {
+            state.is_scheduled = true;
+            Next::Schedule
+        } else if std::mem::replace(&mut state.is_timed, true) {
+            Next::Wait
+        } else {
+            Next::At(instant_after(since, LONGEST))
         }
+    }
+
+    /// Says what is to be done when the time has come that [`Next::At`] named.
+    fn timed(&self, now: Instant) -> Next {
+        let mut state = self.lock();
+        let due = state.since.map(|since| instant_after(since, LONGEST));
+        let next = match due {
+            Some(due) if due > now => Next::At(due),
+            Some(_) => Next::Flush,
+            None => Next::Wait,
+        };
+        state.is_timed = matches!(next, Next::At(_));
+        next
     }
 
     /// Sends the acks that are queued: each by its tag, a run of them by the last tag and whether it means those before, too.
@@ -78,6 +113,7 @@ impl Settles {
     /// Why they cannot be sent, with the first that was not.
     fn flush(&self, mut send: impl FnMut(DeliveryTag, bool) -> Result<()>) -> Result<(), (DeliveryTag, Error)> {
         let mut state = self.lock();
+        state.is_scheduled = false;
         if state.acks.is_empty() {
             return Ok(());
         }
@@ -125,6 +161,11 @@ impl Settles {
 }
 
 impl State {
+    /// How many acks are worth a frame: so few that the broker need not wait for them with the rest of the window.
+    fn enough(&self) -> usize {
+        if self.window == 0 { MOST_WAITING } else { usize::from(self.window / 4).clamp(1, MOST_WAITING) }
+    }
+
     fn see(&mut self, tag: u64) {
         if tag != self.seen + 1 {
             if !self.is_single {
@@ -144,23 +185,45 @@ impl State {
 }
 
 impl ChannelCore {
-    /// Queues an ack, to be sent with the others of the tick.
+    /// Queues an ack, to be sent with others.
     pub(crate) fn ack_soon(self: &Arc<Self>, tag: DeliveryTag) -> Result<()> {
         if !self.client.is_open() {
             return Err(channel_gone());
         }
         match self.settles.ack(tag, self.session.handle.now()) {
             Next::Schedule => self.session.handle.schedule(Arc::clone(self) as Arc<dyn Scheduled>),
+            Next::At(due) => drop(self.session.handle.spawn(Arc::clone(self).flush_by(due))),
             Next::Flush => self.flush(),
             Next::Wait => {}
         }
         Ok(())
     }
 
+    /// Sends what is queued by `due` and waits no longer than that, and so on while there is something.
+    async fn flush_by(self: Arc<Self>, mut due: Instant) {
+        let handle = &self.session.handle;
+        loop {
+            handle.sleep_until(due).await;
+            // A hub that is closed wakes every sleeper, and nothing is sent any more.
+            match self.settles.timed(handle.now()) {
+                Next::At(next) if !handle.is_closed() => due = next,
+                Next::Flush => return self.flush(),
+                _ => return,
+            }
+        }
+    }
+
     /// Sends the acks that are queued, so that what follows follows at the broker.
     pub(crate) fn flush(&self) {
         if let Err((tag, _)) = self.settles.flush(|tag, multiple| self.client.ack(tag, multiple)) {
             self.tell_failed(channel_gone().during("basic.ack").with("delivery_tag", tag));
+        }
+    }
+
+    /// As [`flush`](ChannelCore::flush), unless the channel is over; it is told then what was lost with it.
+    pub(crate) fn flush_if_open(&self) {
+        if !self.is_over() && self.client.is_open() {
+            self.flush();
         }
     }
 
@@ -183,8 +246,10 @@ impl Scheduled for ChannelCore {
     }
 }
 
-/// After how long an ack waits no longer for the tick to end: a handler takes its time.
-const LONGEST: Duration = Duration::from_millis(5);
+/// How long an ack waits for others.
+const LONGEST: Duration = Duration::from_millis(1);
+/// How many wait at the most.
+const MOST_WAITING: usize = 64;
 /// How many deliveries may be seen before an earlier one.
 const MOST_AHEAD: usize = 10_000;
 
@@ -266,14 +331,39 @@ mod tests {
     }
 
     #[test]
-    fn an_ack_waits_for_the_tick_but_not_for_long() {
+    fn acks_wait_for_a_quarter_of_the_window_but_not_for_long() {
         let settles = Settles::default();
-        deliver(&settles, 1..=4);
+        deliver(&settles, 1..=200);
         let now = Instant::now();
-        assert!(matches!(settles.ack(DeliveryTag(1), now), Next::Schedule));
-        assert!(matches!(settles.ack(DeliveryTag(2), now + LONGEST), Next::Wait));
-        assert!(matches!(settles.ack(DeliveryTag(3), now + 2 * LONGEST), Next::Flush));
-        assert_eq!(sent(&settles, &[]), ["3 and before"]);
-        assert!(matches!(settles.ack(DeliveryTag(4), now), Next::Schedule));
+        let ack = |tag, when| settles.ack(DeliveryTag(tag), when);
+        settles.has_window(0);
+        settles.has_window(12);
+        settles.has_window(256);
+        assert_eq!(ack(1, now), Next::At(now + LONGEST));
+        assert_eq!(ack(2, now), Next::Wait);
+        assert_eq!(ack(3, now), Next::Schedule);
+        assert_eq!(ack(4, now), Next::Wait);
+        assert_eq!(sent(&settles, &[]), ["4 and before"]);
+        // The timer that runs serves those that come after, too.
+        let later = now + LONGEST / 2;
+        assert_eq!(ack(5, later), Next::Wait);
+        assert_eq!(settles.timed(now + LONGEST), Next::At(later + LONGEST));
+        assert_eq!(settles.timed(later + LONGEST), Next::Flush);
+        assert_eq!(sent(&settles, &[]), ["5"]);
+        assert_eq!(ack(6, now), Next::At(now + LONGEST));
+        assert_eq!(sent(&settles, &[]), ["6"]);
+        assert_eq!(settles.timed(now + LONGEST), Next::Wait, "nothing is left to wait for");
+        // A handler that takes its time sends the one before.
+        assert_eq!(ack(7, now), Next::At(now + LONGEST));
+        assert_eq!(ack(8, now + 2 * LONGEST), Next::Flush);
+        assert_eq!(sent(&settles, &[]), ["8 and before"]);
+        // Who may hold few is not kept waiting.
+        settles.has_window(3);
+        assert_eq!(ack(9, now), Next::Schedule);
+        assert_eq!(sent(&settles, &[]), ["9"]);
+        // Without a window, not many gather.
+        let endless = Settles::default();
+        let many = (1..=64).map(|tag| endless.ack(DeliveryTag(tag), now)).position(|next| next == Next::Schedule);
+        assert_eq!(many, Some(MOST_WAITING - 1));
     }
 }

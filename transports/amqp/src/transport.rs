@@ -104,6 +104,8 @@ impl Drop for AmqpTransport {
         if !session.begin_closing() {
             return;
         }
+        // What was settled is sent even if its hub is never turned again.
+        session.channels().iter().for_each(|channel| channel.flush_if_open());
         if session.handle.is_closed() {
             session.abandon();
         } else {

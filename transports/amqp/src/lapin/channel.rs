@@ -281,7 +281,7 @@ fn read_delivery(delivery: lapin::message::Delivery) -> Delivery {
     let envelope = read_envelope(delivery);
     let count = envelope.headers.get("x-delivery-count").and_then(Value::as_u64);
     let delivery_count = count.map(|count| u32::try_from(count).unwrap_or(u32::MAX));
-    Delivery { tag, redelivered, delivery_count, envelope: Arc::new(envelope) }
+    Delivery { tag, redelivered, delivery_count, envelope: envelope.share() }
 }
 
 fn read_returned(message: BasicReturnMessage) -> Returned {
