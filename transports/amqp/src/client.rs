@@ -59,6 +59,10 @@ pub(crate) trait ClientChannel: Send + Sync {
     /// `Encode` and `InvalidArgument` for what AMQP cannot carry.
     fn publish(&self, mandatory: bool, envelope: &Arc<Envelope>) -> Result<Flight>;
 
+    /// Returns how many publishes have left for the broker, as far as polling their flights has shown. They leave in the order in
+    /// which they were prepared.
+    fn departed(&self) -> u64;
+
     /// Queues an ack; never waits.
     fn ack(&self, tag: DeliveryTag, multiple: bool) -> Result<()>;
 

@@ -3,6 +3,7 @@
 mod entry;
 mod pump;
 mod told;
+mod unsent;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,6 +16,7 @@ use kombu_core::{Confirm, Envelope, Error, ErrorKind, Outcome, reply};
 
 use self::entry::Entry;
 use self::told::Told;
+use self::unsent::Unsent;
 use crate::client::ClientChannel;
 use crate::error::closed;
 use crate::events::Events;
@@ -40,6 +42,8 @@ struct State {
     is_on_main: bool,
     /// Sent, in the order of sending.
     in_flight: VecDeque<Entry>,
+    /// What of it `channel` has not written yet.
+    unsent: Unsent,
     /// Not sent yet, in the order of the calls.
     waiting: VecDeque<Entry>,
     /// How many mandatory messages are in flight.

@@ -1,7 +1,7 @@
 //! One AMQP channel through lapin.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use futures_util::{FutureExt, StreamExt};
@@ -31,6 +31,10 @@ pub(super) struct LapinChannel {
     channel: Arc<lapin::Channel>,
     /// The largest frame that both ends take, in bytes.
     frame_max: usize,
+    /// How many publishes were prepared.
+    prepared: AtomicU64,
+    /// The last of them that is known to have been written.
+    departed: Arc<AtomicU64>,
     /// Something was settled, which the broker may refuse without having been asked anything.
     has_settled: AtomicBool,
 }
@@ -39,7 +43,13 @@ impl LapinChannel {
     pub(super) fn new(channel: lapin::Channel, frame_max: u32) -> Self {
         // None at all is announced as 0.
         let frame_max = if frame_max == 0 { usize::MAX } else { usize::try_from(frame_max).unwrap_or(usize::MAX) };
-        LapinChannel { channel: Arc::new(channel), frame_max, has_settled: AtomicBool::new(false) }
+        LapinChannel {
+            channel: Arc::new(channel),
+            frame_max,
+            prepared: AtomicU64::new(0),
+            departed: Arc::default(),
+            has_settled: AtomicBool::new(false),
+        }
     }
 
     /// Returns the arguments of a method, which goes into one frame.
@@ -229,16 +239,23 @@ impl ClientChannel for LapinChannel {
             self.fits("headers and properties", properties::size(envelope), FRAME)?;
         }
         let properties = properties::write(envelope)?;
-        let (channel, envelope) = (Arc::clone(&self.channel), Arc::clone(envelope));
+        let (channel, envelope, departed) =
+            (Arc::clone(&self.channel), Arc::clone(envelope), Arc::clone(&self.departed));
+        let number = self.prepared.fetch_add(1, Ordering::Relaxed) + 1;
         Ok(Box::pin(async move {
             let options = BasicPublishOptions { mandatory, immediate: false };
             let published = channel.basic_publish(exchange, routing_key, options, &envelope.body, properties);
             let confirm = answered(published.await)?;
+            departed.fetch_max(number, Ordering::Release);
             let confirmation = answered(confirm.await)?;
             let is_nacked = confirmation.is_nack();
             let returned = confirmation.take_message().map(|message| Box::new(read_returned(message)));
             Ok(Landed { is_nacked, returned })
         }))
+    }
+
+    fn departed(&self) -> u64 {
+        self.departed.load(Ordering::Acquire)
     }
 
     fn ack(&self, tag: DeliveryTag, multiple: bool) -> Result<()> {

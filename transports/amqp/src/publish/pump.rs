@@ -10,6 +10,7 @@ use kombu_core::{Confirmation, Error, ErrorKind, Outcome, Returned, Scope};
 
 use super::entry::{Entry, Landing};
 use super::told::Told;
+use super::unsent::Unsent;
 use super::{Publisher, State};
 use crate::client::Landed;
 
@@ -68,6 +69,7 @@ impl Publisher {
                 let mut state = self.lock();
                 if state.ended.is_none() {
                     state.channel = Some(channel);
+                    state.unsent = Unsent::default();
                     state.is_on_main = is_on_main;
                 }
             }
@@ -123,16 +125,20 @@ impl Publisher {
 
     /// Sends what may be sent now; says whether nothing is left waiting.
     pub(super) fn launch(&self, state: &mut State, told: &mut Told) -> bool {
-        while let Some(entry) = state.waiting.front_mut() {
-            let Some(channel) = &state.channel else { return false };
+        while let Some(entry) = state.waiting.front() {
+            if state.channel.is_none() {
+                return false;
+            }
             let is_alone = entry.is_suspect || state.in_flight.front().is_some_and(|front| front.is_suspect);
             let window = if state.mandatory > 0 || entry.is_mandatory { MANDATORY_WINDOW } else { WINDOW };
             if state.in_flight.len() >= if is_alone { 1 } else { window }
                 || self.session.is_blocked(state.is_on_main)
                 || (state.is_on_main && self.session.publishes_apart())
+                || !state.has_room()
             {
                 return false;
             }
+            let (Some(channel), Some(entry)) = (&state.channel, state.waiting.front()) else { return false };
             let mut flight = match channel.publish(entry.is_mandatory, &entry.envelope) {
                 Ok(flight) => flight,
                 Err(error) => {
@@ -162,6 +168,7 @@ impl Publisher {
             }
             if let Some(mut entry) = state.waiting.pop_front() {
                 entry.flight = Some(flight);
+                state.unsent.launched(entry.size);
                 state.mandatory += usize::from(entry.is_mandatory);
                 state.in_flight.push_back(entry);
             }
