@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use kombu_brokers::{FaultProxy, PATIENCE, RabbitServer, eventually};
+use kombu_brokers::{FaultProxy, PATIENCE, RabbitServer};
 use kombu_core::{Connection, ErrorKind, Exchange, FailoverStrategy, Message, Outcome, Queue};
 
 use crate::common::{Diary, collect, connection, link, wait_for};
@@ -35,53 +35,6 @@ fn connections_closed_by_the_operator_are_made_again_with_all_they_had() {
     }
     bodies.expect((0..80).map(|number| number.to_string()));
     assert!(diary.text().contains("maintenance"), "{}", diary.text());
-}
-
-#[test]
-fn a_killed_node_is_found_again() {
-    let mut server = RabbitServer::start();
-    let connection = connection(&server.url());
-    let exchange = Exchange::direct("e");
-    let queue = Queue::new("q").bind(&exchange, "k");
-    let (_consumer, bodies) = collect(&connection, &queue);
-    publish(&connection, &exchange, 0, 50);
-    let publishing = {
-        let (connection, exchange) = (connection.clone(), exchange.clone());
-        std::thread::spawn(move || {
-            let producer = connection.producer();
-            let mut unanswered = Vec::new();
-            for number in 50..150 {
-                let published = loop {
-                    let publish = producer.publish(number.to_string());
-                    match publish.exchange(&exchange).routing_key("k").wait() {
-                        Err(error) if error.outcome().is_some() && error.kind() == ErrorKind::Timeout => {
-                            unanswered.push(number);
-                        }
-                        other => break other,
-                    }
-                };
-                published.unwrap();
-            }
-            unanswered
-        })
-    };
-    server.kill();
-    server.restart();
-    let repeated_by_hand = publishing.join().unwrap();
-    assert!(
-        eventually(3 * PATIENCE, || {
-            let all = bodies.all();
-            (0..150).all(|number: i32| all.iter().any(|body| body.trim_end_matches('?') == number.to_string()))
-        }),
-        "{} came, {repeated_by_hand:?} repeated",
-        bodies.all().len()
-    );
-
-    // The application is stopped and started within a living node.
-    server.stop_app();
-    server.start_app();
-    publish(&connection, &exchange, 200, 10);
-    bodies.expect((200..210).map(|number| number.to_string()));
 }
 
 #[test]
