@@ -112,6 +112,7 @@ mod max_hold;
 mod multi_channel_poller;
 mod options;
 mod policies;
+mod popped;
 mod publish;
 mod push;
 mod push_back;

@@ -8,13 +8,14 @@ use redis::Value;
 
 use crate::brpop::Waiting;
 use crate::dying::Dying;
+use crate::popped::Popped;
 use crate::publish::Publishing;
 use crate::push_back::PushBack;
 use crate::route_check::Checking;
 use crate::routes::Reading;
 use crate::settle::{Aside, Returning, Settling};
 use crate::standing::Look;
-use crate::take::{Popped, Taking};
+use crate::take::Taking;
 
 /// One request to the server, with what is needed to use its answer and to repeat it.
 pub(crate) enum Request {
