@@ -1,4 +1,4 @@
-//! The store of `examples/directory`, less than 150 lines, keeps every promise of AMQP.
+//! The store of `examples/directory`, 150 lines, keeps every promise of AMQP.
 
 #[path = "../examples/directory/transport.rs"]
 mod transport;

@@ -28,6 +28,8 @@ impl Topology {
     pub(crate) fn note_exchange(&self, exchange: &Exchange) {
         let mut declared = self.lock();
         match declared.exchanges.iter_mut().find(|known| known.name() == exchange.name()) {
+            // Who only asks whether it exists does not know how to make it.
+            Some(_) if exchange.is_passive() => {}
             Some(known) => *known = exchange.clone(),
             None => declared.exchanges.push(exchange.clone()),
         }
@@ -45,11 +47,18 @@ impl Topology {
         self.lock().bindings.retain(|known| known != binding);
     }
 
-    /// Notes that `queue` exists, under the name it has by now.
+    /// Notes that `queue` exists, under the name it has by now, with the bindings it has from earlier declarations: a declaration
+    /// without them ends none.
     pub(crate) fn note_queue(&self, queue: &Queue) {
         let mut declared = self.lock();
         match declared.queues.iter_mut().find(|known| known.name() == queue.name()) {
-            Some(known) => *known = queue.clone(),
+            Some(known) => {
+                // Who only asks whether it exists does not know how to make it.
+                let (mut now, other) =
+                    if queue.is_passive() { (known.clone(), queue) } else { (queue.clone(), &*known) };
+                now.add_bindings(other);
+                *known = now;
+            }
             None => declared.queues.push(queue.clone()),
         }
     }
@@ -99,6 +108,7 @@ impl Topology {
         let mut declared = self.lock();
         declared.exchanges.retain(|exchange| exchange.name() != name);
         declared.bindings.retain(|binding| binding.source != *name && binding.destination != *name);
+        declared.queues.iter_mut().for_each(|queue| queue.forget_bindings_to(name));
     }
 
     pub(super) fn forget_queue(&self, name: &ShortStr) {
@@ -117,5 +127,43 @@ impl Topology {
     pub(super) fn all(&self) -> (Vec<Exchange>, Vec<ExchangeBind>, Vec<Queue>) {
         let declared = self.lock();
         (declared.exchanges.clone(), declared.bindings.clone(), declared.queues.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bound(queue: &Queue) -> Vec<&str> {
+        queue.bindings().iter().map(|binding| binding.routing_key().as_str()).collect()
+    }
+
+    #[test]
+    fn a_later_declaration_without_them_keeps_earlier_bindings() {
+        let (topology, exchange) = (Topology::default(), Exchange::direct("x"));
+        topology.note_exchange(&exchange);
+        topology.note_queue(&Queue::new("q").bind(&exchange, "one").bind(&exchange, "two"));
+        topology.note_queue(&Queue::new("q"));
+        topology.note_queue(&Queue::new("q").bind(&exchange, "two").bind(&exchange, "three"));
+        let (_, _, queues) = topology.all();
+        assert_eq!(queues.iter().map(bound).collect::<Vec<_>>(), [["two", "three", "one"]]);
+        let unbound =
+            QueueBind { queue: "q".into(), exchange: "x".into(), routing_key: "two".into(), ..Default::default() };
+        topology.forget_binding(&unbound);
+        assert_eq!(bound(&topology.all().2[0]), ["three", "one"]);
+        topology.forget_exchange(&"x".into());
+        assert_eq!(bound(&topology.all().2[0]), [""; 0]);
+    }
+
+    #[test]
+    fn asking_whether_something_exists_does_not_change_how_it_is_made() {
+        let topology = Topology::default();
+        topology.note_exchange(&Exchange::topic("x").transient());
+        topology.note_exchange(&Exchange::direct("x").passive());
+        topology.note_queue(&Queue::new("q").max_length(5));
+        topology.note_queue(&Queue::new("q").passive());
+        let (exchanges, _, queues) = topology.all();
+        assert_eq!(exchanges, [Exchange::topic("x").transient()]);
+        assert_eq!(queues, [Queue::new("q").max_length(5)]);
     }
 }

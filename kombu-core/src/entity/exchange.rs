@@ -256,6 +256,10 @@ impl Exchange {
         connection.exchange_delete(ExchangeDelete { exchange: self.name.clone(), if_unused: true })
     }
 
+    pub(crate) fn is_passive(&self) -> bool {
+        self.passive
+    }
+
     /// Returns the arguments of its `exchange.declare`.
     pub fn to_method(&self) -> ExchangeDeclare {
         ExchangeDeclare {

@@ -252,6 +252,21 @@ impl Queue {
     }
 
     /// Drops the bindings to `exchange` with `routing_key`, which somebody undid.
+    pub(crate) fn is_passive(&self) -> bool {
+        self.passive
+    }
+
+    /// Adds those bindings of `other` that it lacks.
+    pub(crate) fn add_bindings(&mut self, other: &Queue) {
+        let missing: Vec<_> =
+            other.bindings.iter().filter(|binding| !self.bindings.contains(binding)).cloned().collect();
+        self.bindings.extend(missing);
+    }
+
+    pub(crate) fn forget_bindings_to(&mut self, exchange: &str) {
+        self.bindings.retain(|binding| binding.exchange().name().as_str() != exchange);
+    }
+
     pub(crate) fn forget_binding(&mut self, exchange: &str, routing_key: &str) {
         self.bindings.retain(|binding| {
             binding.exchange().name().as_str() != exchange || binding.routing_key().as_str() != routing_key

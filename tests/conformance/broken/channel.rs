@@ -125,6 +125,9 @@ impl Channel for BrokenChannel {
         if method.kind == ExchangeKind::Fanout {
             lock(&self.link.world).fanouts.insert(name.clone());
         }
+        if self.link.machine.as_ref().is_some_and(|machine| machine.forgets_exchange(&method)) {
+            return Ok(());
+        }
         arguments::of_exchange(self.link.fault, &mut method);
         self.failed(self.memory().exchange_declare(method).await)?;
         if self.is(Fault::ExchangeDeleteKeepsBindings) && lock(&self.link.world).deleted.remove(&name) {
@@ -151,7 +154,8 @@ impl Channel for BrokenChannel {
     }
 
     async fn exchange_bind(&self, method: ExchangeBind) -> Result<()> {
-        if self.is(Fault::ExchangeBindingIgnored) {
+        let forgets = self.link.machine.as_ref().is_some_and(|machine| machine.forgets_bindings());
+        if self.is(Fault::ExchangeBindingIgnored) || forgets {
             return Ok(());
         }
         self.failed(self.memory().exchange_bind(method).await)

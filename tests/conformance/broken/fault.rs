@@ -147,6 +147,8 @@ pub(crate) enum Fault {
     RequeueToTail,
     ReservedExchangesAllowed,
     ReservedNamesAllowed,
+    RestartForgetsBindings,
+    RestartForgetsExchanges,
     RestartLosesMessages,
     RestartStaysDown,
     ReturnsMixedUp,

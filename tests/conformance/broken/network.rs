@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use kombu_conformance::{Broker, Hook};
 use kombu_core::hub::Hub;
-use kombu_core::method::BasicPublish;
+use kombu_core::method::{BasicPublish, ExchangeDeclare, ExchangeDelete};
 use kombu_core::{
     BrokerUrl, Clock, Confirm, Confirmation, Envelope, Error, ErrorKind, Outcome, Result, Scope, ShortStr,
     TransportConfig,
@@ -19,6 +19,7 @@ pub(crate) use self::desk::LEASE;
 pub(crate) use self::guest::{GuestTransport, is_guest};
 use crate::channel::BrokenChannel;
 use crate::fault::Fault;
+use crate::inside::now;
 use crate::world::{Link, lock};
 
 /// The only address at which no broker is.
@@ -34,6 +35,8 @@ pub(crate) struct Machine {
     links: Mutex<Vec<Weak<Link>>>,
     /// The queues that were published to.
     queues: Mutex<BTreeSet<ShortStr>>,
+    /// The exchanges that do not outlive a restart.
+    transients: Mutex<BTreeSet<ShortStr>>,
     pub(crate) desk: Option<Desk>,
 }
 
@@ -41,6 +44,7 @@ struct State {
     is_up: bool,
     is_blocked: bool,
     was_cut: bool,
+    was_stopped: bool,
     password: Option<&'static str>,
 }
 
@@ -48,9 +52,10 @@ impl Machine {
     fn new(name: &str, fault: Fault, password: Option<&'static str>) -> Arc<Self> {
         Arc::new(Machine {
             fault,
-            state: Mutex::new(State { is_up: true, is_blocked: false, was_cut: false, password }),
+            state: Mutex::new(State { is_up: true, is_blocked: false, was_cut: false, was_stopped: false, password }),
             links: Mutex::default(),
             queues: Mutex::default(),
+            transients: Mutex::default(),
             desk: Desk::for_check(name, fault),
         })
     }
@@ -109,13 +114,21 @@ impl Machine {
     fn purge(&self, links: &[Arc<Link>]) {
         let Some(link) = links.first() else { return };
         for queue in lock(&self.queues).iter() {
-            drop(link.aside().map(|aside| crate::inside::now(aside.queue_purge(queue.clone()))));
+            drop(link.aside().map(|aside| now(aside.queue_purge(queue.clone()))));
         }
     }
 
     fn stop(&self) {
-        lock(&self.state).is_up = false;
+        {
+            let mut state = lock(&self.state);
+            (state.is_up, state.was_stopped) = (false, true);
+        }
         let links = self.living();
+        let transients = std::mem::take(&mut *lock(&self.transients));
+        for exchange in transients {
+            let method = ExchangeDelete { exchange, if_unused: false };
+            drop(links.first().map(|link| link.aside().map(|aside| now(aside.exchange_delete(method)))));
+        }
         if self.fault == Fault::RestartLosesMessages {
             links.iter().for_each(|link| link.living().iter().for_each(|channel| channel.drop_held()));
             self.purge(&links);
@@ -138,6 +151,18 @@ impl Machine {
         }
     }
 
+    /// Notes that an exchange is declared; says whether that is to be forgotten.
+    pub(crate) fn forgets_exchange(&self, method: &ExchangeDeclare) -> bool {
+        if !method.durable && !method.passive {
+            lock(&self.transients).insert(method.exchange.clone());
+        }
+        self.fault == Fault::RestartForgetsExchanges && lock(&self.state).was_stopped
+    }
+
+    pub(crate) fn forgets_bindings(&self) -> bool {
+        self.fault == Fault::RestartForgetsBindings && lock(&self.state).was_stopped
+    }
+
     /// Answers a publish that memory is not asked for.
     pub(crate) fn answer(&self, channel: &BrokenChannel, envelope: &Arc<Envelope>) -> Option<Confirm> {
         if envelope.exchange.is_empty() {
@@ -149,7 +174,7 @@ impl Machine {
         };
         let store = || drop(channel.memory().basic_publish(BasicPublish::default(), Arc::clone(envelope)));
         let refuse = |kind| Some(Confirm::ready(Err(Error::new(kind, "not now").with_outcome(Outcome::NotSent))));
-        let is_seventh = envelope.body.len().is_multiple_of(2);
+        let is_even = envelope.body.len().is_multiple_of(2);
         match self.fault {
             _ if channel.link.is_lost() => {
                 Some(Confirm::ready(Err(lost("the link was cut").with_outcome(Outcome::NotSent))))
@@ -161,7 +186,7 @@ impl Machine {
                 store();
                 refuse(ErrorKind::Overloaded)
             }
-            Fault::CutStoresRefused if was_cut && is_seventh => {
+            Fault::CutStoresRefused if was_cut && is_even => {
                 store();
                 refuse(ErrorKind::Overloaded)
             }
@@ -181,7 +206,7 @@ impl Link {
             Fault::CutForgetsFlags => channels.iter().for_each(|channel| channel.held_to_tail()),
             _ => {}
         }
-        drop(crate::inside::now(self.memory.close()));
+        drop(now(self.memory.close()));
         if self.fault != Fault::CutIsNotNoticed {
             channels
                 .iter()

@@ -84,7 +84,7 @@ usage: [FILTER]... [OPTION]...
   --list           names them only; with --ignored those that would be skipped
   --explain        says what they promise, what they do, what RabbitMQ does, and where it is written
   --seed N         the random cases of an earlier run; every report says its seed
-  --stress N       N runs of each, all at once
+  --stress N       N runs of each, all at once, or as many as --jobs says
   --jobs N         how many run at once
   --report FORMAT  text (default), md, json or tap
 

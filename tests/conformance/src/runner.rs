@@ -36,7 +36,6 @@ pub(crate) fn run(
     let url = if ground.is_hub_alone { "no transport".to_owned() } else { preflight(ground)? };
     let mut results = Vec::new();
     let repeated = || (0..stress).flat_map(|_| selected.iter().copied());
-    let jobs = if stress > 1 { jobs.max(selected.len()) } else { jobs };
     let mut finished = |result: CheckResult| {
         progress(&crate::report::line(&result));
         results.push(result);

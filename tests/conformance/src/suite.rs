@@ -242,7 +242,7 @@ impl Suite {
             return ExitCode::from(2);
         }
         self.ground.seed = arguments.seed.unwrap_or_else(runner::random_seed);
-        let jobs = arguments.jobs.or(self.jobs);
+        let jobs = arguments.jobs.or(self.jobs.filter(|_| arguments.stress == 1));
         // A part of the checks, or many runs of them, is no column of a table.
         let is_whole = selected.len() == all.len() && arguments.stress == 1;
         let published = self.published.take().filter(|_| is_whole);
@@ -297,6 +297,8 @@ impl Suite {
     ) -> std::result::Result<Report, String> {
         check_entry(&self.ground.entry).map_err(|error| error.to_string())?;
         let processors = std::thread::available_parallelism().map_or(1, usize::from).min(4);
+        // Each beside each other, unless somebody says how many at once.
+        let processors = if stress > 1 { selected.len().max(processors) } else { processors };
         runner::run(&Arc::new(self.ground), selected, stress, jobs.unwrap_or(processors), progress)
     }
 

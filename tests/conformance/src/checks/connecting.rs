@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use kombu_core::{BrokerUrl, Connection, ConnectionEvent, ErrorKind, Message, Queue, RetryPolicy};
+use kombu_core::{BrokerUrl, Connection, ConnectionEvent, ErrorKind, Exchange, Message, Queue, RetryPolicy};
 
 use crate::bench::Bench;
 use crate::check::{Check, Group};
@@ -13,7 +13,7 @@ use crate::failure::{During, Failure, Verdict, ensure, refused, same};
 use crate::lane::numbered;
 use crate::need::Hook;
 use crate::need::Need::{Can, Hook as Needs};
-use crate::user::{Log, text};
+use crate::user::{Log, User, text};
 
 pub(super) const CHECKS: &[Check] = &[
     Check::new(Group::Lifecycle, "connect_errors_are_clean", connect_errors_are_clean)
@@ -60,9 +60,9 @@ pub(super) const CHECKS: &[Check] = &[
         .spec("`Outcome`")
         .needs(&[Can("recovery"), Needs(Hook::Cut)]),
     Check::new(Group::Lifecycle, "broker_restart_keeps_persistent", broker_restart_keeps_persistent)
-        .promise("persistent messages in durable queues survive the broker's restart, and consumers resume")
-        .steps("publish 20, a consumer handles 5; stop the broker, start it; the consumer gets the rest")
-        .reference("all of them")
+        .promise("persistent messages in durable queues survive a restart, consumers resume, what was bound is bound again")
+        .steps("publish 20, handle 5, bind two transient exchanges; stop the broker, start it; get the rest, publish through both")
+        .reference("all of them; the exchanges are gone until they are declared again")
         .spec("AMQP 0-9-1 delivery-mode 2")
         .needs(&[Can("persistent"), Can("durable"), Can("recovery"), Needs(Hook::Restart)]),
     Check::new(Group::Lifecycle, "blocked_publish_says_so", blocked_publish_says_so)
@@ -264,6 +264,7 @@ fn broker_restart_keeps_persistent(bench: &Bench) -> Verdict {
     for body in numbered("", 0..20) {
         user.answer(user.connection.producer().publish(body).routing_key(&name).send())?;
     }
+    let source = chain(bench, &user, &queue)?;
     let (seen, held) = (Log::default(), Held::default());
     let (log, window) = (seen.clone(), held.clone());
     let handler = move |message: Message| {
@@ -284,7 +285,23 @@ fn broker_restart_keeps_persistent(bench: &Bench) -> Verdict {
         drop(message.ack());
     }
     let distinct = || seen.all().into_iter().collect::<std::collections::BTreeSet<_>>().len();
-    bench.wait_until_within(bench.patience() * 3, "all messages, after the restart", &mut || distinct() >= 20)
+    bench.wait_until_within(bench.patience() * 3, "all messages, after the restart", &mut || distinct() >= 20)?;
+    let Some(source) = source else { return Ok(()) };
+    user.answer(user.connection.producer().publish("routed").exchange(&source).routing_key("key").mandatory().send())
+        .during("publish through exchanges that were bound before the restart")?;
+    bench.wait_until("the message that went through both exchanges", || seen.all().iter().any(|body| body == "routed"))
+}
+
+/// Binds a transient exchange to another, and that one to `queue`, where the transport does such things; returns the first.
+fn chain(bench: &Bench, user: &User<'_>, queue: &Queue) -> Verdict<Option<Exchange>> {
+    if !bench.can("exchange_to_exchange")? || !bench.can("mandatory_returns")? {
+        return Ok(None);
+    }
+    let exchange = |what: &str| Exchange::direct(bench.exchange_name(what)).transient();
+    let (source, destination) = (exchange("source"), exchange("destination"));
+    user.answer(destination.bind_to(&user.connection, &source.binding("key")))?;
+    user.answer(queue.clone().bind(&destination, "key").declare(&user.connection))?;
+    Ok(Some(source))
 }
 
 /// Messages a handler holds until it is told to answer them, and those that come later, at once.
