@@ -37,7 +37,10 @@ local lists = tonumber(ARGV[7])
 local queues = tonumber(ARGV[8])
 local list_at = 8 + 2 * queues
 local time = redis.call('TIME')
-local now = string.format('%d.%06d', time[1], time[2])
+-- The next whole second, for no entry may look older than it is. A fraction costs Redis more than the rest of the entry: while the
+-- set is small it is a list, in which each is read as text.
+local score = string.format('%d', time[1] + 1)
+local format, byte = string.format, string.byte
 
 local function name_of(queue)
   local name = ARGV[8 + 2 * queue]
@@ -45,18 +48,18 @@ local function name_of(queue)
   return known and decoded[1] or name
 end
 
-local left, recorded, heads = {}, {}, {}
+local left, recorded, heads, tails = {}, {}, {}, {}
 for queue = 1, queues do
   local argument = ARGV[7 + 2 * queue]
   local kind = string.sub(argument, 1, 1)
   recorded[queue] = kind ~= 'n'
-  heads[queue] = '['
   if kind == 'r' then
     local definition = string.gsub(ARGV[6], 'malformed%.$', 'queue.') .. name_of(queue)
     local born = redis.call('HGET', definition, 'born')
     if born then heads[queue] = '[{"queue_born": "' .. born .. '", ' end
   end
   left[queue] = tonumber(string.sub(argument, 2))
+  tails[queue] = ',"",' .. ARGV[8 + 2 * queue] .. ']'
 end
 
 local inboxes = {}
@@ -65,8 +68,11 @@ for inbox = 5 + lists, #KEYS do
   inboxes[#inboxes + 1] = {KEYS[inbox], KEYS[4 + list], list}
 end
 
-local result, taken, aside, bytes = {}, 0, 0, 0
-local scores, values, undo = {}, {}, {}
+-- A string costs by its length each time one is made, and `#` of a table by its logarithm: both happen as seldom as can be.
+local result, last, taken, aside, bytes = {}, 0, 0, 0, 0
+local values, noted = {}, 0
+local stem, unit
+local digits = {[0] = '0', '1', '2', '3', '4', '5', '6', '7', '8', '9'}
 local failed
 
 local function is_refused(answer)
@@ -74,21 +80,34 @@ local function is_refused(answer)
 end
 
 local function set_aside(list, queue, text, reason)
-  local header = '{"at": ' .. now .. ', "reason": "' .. reason .. '"}\n'
+  local header = format('{"at": %d.%06d, "reason": "%s"}\n', time[1], time[2], reason)
   local pushed = redis.pcall('RPUSH', ARGV[6] .. name_of(queue), header .. text)
   if is_refused(pushed) then
     failed = failed or pushed
     return false
   end
-  result[#result + 1] = -list
-  result[#result + 1] = #text > longest and header or header .. text
+  result[last + 1] = -list
+  result[last + 2] = #text > longest and header or header .. text
+  last = last + 2
   aside = aside + 1
   return true
 end
 
+-- Only every tenth number is written out.
+local function next_field()
+  if not stem or unit == 10 then
+    unit = number % 10
+    stem = ARGV[4] .. ':' .. (number < 10 and '' or format('%d', (number - unit) / 10))
+  end
+  local field = stem .. digits[unit]
+  unit = unit + 1
+  number = number + 1
+  return field
+end
+
 local function take(key, list)
   local queue = tonumber(ARGV[list_at + list])
-  local head, tail = heads[queue], ',"",' .. ARGV[8 + 2 * queue] .. ']'
+  local is_recorded, head, tail = recorded[queue], heads[queue], tails[queue]
   while taken < want and left[queue] > 0 and bytes < budget and aside < 100 do
     local texts = redis.pcall('RPOP', key, math.min(want - taken, left[queue], 8))
     if not texts then return end
@@ -96,11 +115,13 @@ local function take(key, list)
       failed = failed or texts
       return
     end
-    for at, text in ipairs(texts) do
+    for at = 1, #texts do
+      local text = texts[at]
+      local length = #text
       local reason
-      if #text > longest then
+      if length > longest then
         reason = 'larger than max_message_size'
-      elseif string.byte(text) ~= 123 or string.byte(text, -1) ~= 125 then
+      elseif byte(text) ~= 123 or byte(text, -1) ~= 125 then
         reason = 'not a JSON object'
       end
       if reason then
@@ -109,20 +130,18 @@ local function take(key, list)
           return
         end
       else
-        result[#result + 1] = list
-        result[#result + 1] = text
+        result[last + 1] = list
+        result[last + 2] = text
+        last = last + 2
         taken = taken + 1
         left[queue] = left[queue] - 1
-        bytes = bytes + #text
-        if recorded[queue] then
-          local field = ARGV[4] .. ':' .. string.format('%d', number)
-          number = number + 1
-          scores[#scores + 1] = now
-          scores[#scores + 1] = field
-          values[#values + 1] = field
-          values[#values + 1] = (#head > 1 and head .. string.sub(text, 2) or head .. text) .. tail
+        bytes = bytes + length
+        if is_recorded then
+          values[noted + 1] = next_field()
+          -- In one piece: what is put together in between is a string, too.
+          values[noted + 2] = head and head .. string.sub(text, 2) .. tail or '[' .. text .. tail
+          noted = noted + 2
         end
-        undo[#undo + 1] = {KEYS[4 + list], text}
       end
     end
   end
@@ -152,21 +171,29 @@ for _, inbox in ipairs(inboxes) do
   end
 end
 
-if #values > 0 then
+if noted > 0 then
   -- Up to here whoever finds the consumer dead has to look for its messages.
   if known < number then redis.call('HSET', KEYS[4], 'next', string.format('%d', number)) end
   local refused = redis.pcall('HSET', KEYS[1], unpack(values))
   if type(refused) ~= 'table' then
+    -- The youngest first: the place of each is then the first that is looked at, also while the set is a list.
+    local scores = {}
+    for at = 1, noted, 2 do
+      scores[at] = score
+      scores[at + 1] = values[noted - at]
+    end
     refused = redis.pcall('ZADD', KEYS[2], unpack(scores))
     if type(refused) == 'table' then
-      for at = 1, #values, 2 do redis.call('HDEL', KEYS[1], values[at]) end
+      for at = 1, noted, 2 do redis.call('HDEL', KEYS[1], values[at]) end
     end
   end
   if type(refused) == 'table' then
     -- Somebody uses the names for something else. Nothing that was popped may be lost.
-    for at = #undo, 1, -1 do redis.call('RPUSH', undo[at][1], undo[at][2]) end
+    for at = last - 1, 1, -2 do
+      if result[at] > 0 then redis.call('RPUSH', KEYS[4 + result[at]], result[at + 1]) end
+    end
     return refused
   end
 end
-if failed and #result == 0 then return failed end
+if failed and last == 0 then return failed end
 return result
