@@ -7,6 +7,9 @@ use crate::bodies::Bodies;
 use crate::rig::{Rig, Via};
 use crate::sample::Sample;
 
+/// The queue's name, and its list's.
+pub const QUEUE: &str = "bench.queue";
+
 /// How publishes follow each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
@@ -24,7 +27,7 @@ pub enum Pace {
 pub fn publish(server: &RedisServer, via: Via, pace: Pace, count: u64, bodies: &Bodies) -> Sample {
     let rig = rig(server);
     let sample = fill(&rig, server, via, pace, count, bodies);
-    server.command(&["DEL", "bench.queue"]);
+    server.command(&["DEL", QUEUE]);
     rig.close();
     sample
 }
@@ -40,10 +43,34 @@ pub fn consume(server: &RedisServer, count: u64, bodies: &Bodies) -> Sample {
     let mut tally = None;
     let sample = Sample::of(count, || tally = Some(rig.drain(count)));
     assert_eq!(tally, Some(bodies.tally(count)));
-    assert_eq!(number(server, &["LLEN", "bench.queue"]), 0);
+    assert_eq!(number(server, &["LLEN", QUEUE]), 0);
     assert_eq!(number(server, &["HLEN", "unacked"]), 0);
     rig.close();
     sample
+}
+
+/// Returns what a message with body number 0 is in a list of `server`: what a peer is to push that pushes the same.
+///
+/// # Panics
+///
+/// When it cannot be published.
+pub fn envelope(server: &RedisServer, bodies: &Bodies) -> Vec<u8> {
+    let rig = rig(server);
+    rig.publish_one_by_one(Via::Default, 1, bodies);
+    let envelope = server.command(&["RPOP", QUEUE]);
+    rig.close();
+    envelope.text().as_bytes().to_vec()
+}
+
+/// Fills the queue with `count` messages, for a peer to consume.
+///
+/// # Panics
+///
+/// When they are not all there afterwards.
+pub fn fill_for_peer(server: &RedisServer, count: u64, bodies: &Bodies) {
+    let rig = rig(server);
+    fill(&rig, server, Via::Default, Pace::Pipelined, count, bodies);
+    rig.close();
 }
 
 fn rig(server: &RedisServer) -> Rig {
@@ -53,12 +80,12 @@ fn rig(server: &RedisServer) -> Rig {
 fn fill(rig: &Rig, server: &RedisServer, via: Via, pace: Pace, count: u64, bodies: &Bodies) -> Sample {
     // The first publish declares and reads the routes; it is not what is measured.
     rig.publish_one_by_one(via, 1, bodies);
-    server.command(&["DEL", "bench.queue"]);
+    server.command(&["DEL", QUEUE]);
     let sample = Sample::of(count, || match pace {
         Pace::Pipelined => rig.publish_pipelined(via, count, bodies),
         Pace::OneByOne => rig.publish_one_by_one(via, count, bodies),
     });
-    assert_eq!(number(server, &["LLEN", "bench.queue"]), count);
+    assert_eq!(number(server, &["LLEN", QUEUE]), count);
     sample
 }
 

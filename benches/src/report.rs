@@ -45,6 +45,10 @@ pub(crate) fn rate(samples: &[Sample]) -> String {
 /// Writes the median of the processor times per message, in microseconds.
 pub(crate) fn cpu(samples: &[Sample]) -> String {
     let cpu = Spread::of(samples.iter().map(Sample::cpu_per_message)).median;
+    if cpu.is_nan() {
+        // Work of another process.
+        return "–".to_owned();
+    }
     if cpu < 10.0 { format!("{cpu:.2}") } else { format!("{cpu:.0}") }
 }
 

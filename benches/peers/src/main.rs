@@ -4,10 +4,18 @@
 
 #[cfg(feature = "amqp")]
 mod amqp;
+#[cfg(feature = "redis")]
+mod bare;
+#[cfg(feature = "redis")]
+mod fred;
 #[cfg(feature = "amqp")]
 mod lapin;
 mod memory;
+#[cfg(feature = "redis")]
+mod omniqueue;
 mod options;
+#[cfg(feature = "redis")]
+mod redis;
 mod ruststream;
 
 use std::process::ExitCode;
@@ -27,6 +35,10 @@ fn main() -> ExitCode {
     println!("{} rounds, bodies of {} bytes, every message counted and compared", options.rounds, options.body_size);
     if options.wants("memory") {
         memory::measure(&options, &bodies);
+    }
+    #[cfg(feature = "redis")]
+    if options.wants("redis") {
+        redis::measure(&options, &bodies);
     }
     #[cfg(feature = "amqp")]
     if options.wants("amqp") {

@@ -9,6 +9,9 @@ pub(crate) struct Options {
     pub(crate) body_size: usize,
     /// Messages per measurement in memory.
     pub(crate) memory: u64,
+    /// Messages per measurement on Redis; a fifth for what is slow.
+    #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "what is not built is not measured"))]
+    pub(crate) redis: u64,
     /// Messages per measurement on RabbitMQ.
     pub(crate) amqp: u64,
     /// Measure nothing but this.
@@ -16,10 +19,16 @@ pub(crate) struct Options {
 }
 
 /// What there is to measure.
-const SUBJECTS: &[&str] = if cfg!(feature = "amqp") { &["memory", "amqp"] } else { &["memory"] };
+const SUBJECTS: &[&str] = &[
+    "memory",
+    #[cfg(feature = "redis")]
+    "redis",
+    #[cfg(feature = "amqp")]
+    "amqp",
+];
 
 const USAGE: &str =
-    "usage: kombu-peers [--rounds 9] [--body-size 400] [--memory 1000000] [--amqp 20000] [--only memory|amqp]
+    "usage: kombu-peers [--rounds 9] [--body-size 400] [--memory 1000000] [--redis 50000] [--amqp 20000] [--only memory|redis|amqp]
                    (--memory, --amqp: messages per measurement)";
 
 impl Options {
@@ -29,7 +38,8 @@ impl Options {
     ///
     /// What is wrong with it, and what it should be.
     pub(crate) fn read(arguments: impl IntoIterator<Item = String>) -> Result<Self, String> {
-        let mut options = Options { rounds: 9, body_size: 400, memory: 1_000_000, amqp: 20_000, only: None };
+        let mut options =
+            Options { rounds: 9, body_size: 400, memory: 1_000_000, redis: 50_000, amqp: 20_000, only: None };
         let mut arguments = arguments.into_iter();
         while let Some(name) = arguments.next() {
             let value = arguments.next().ok_or_else(|| format!("{name} needs a value\n{USAGE}"))?;
@@ -38,6 +48,7 @@ impl Options {
                 "--rounds" => options.rounds = number()? as usize,
                 "--body-size" => options.body_size = number()? as usize,
                 "--memory" => options.memory = number()?,
+                "--redis" => options.redis = number()?,
                 "--amqp" => options.amqp = number()?,
                 "--only" if SUBJECTS.contains(&value.as_str()) => options.only = Some(value),
                 _ => return Err(format!("{name} {value} is no option\n{USAGE}")),
