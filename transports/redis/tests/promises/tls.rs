@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use kombu_brokers::{CertificateAuthority, Direction, FaultProxy, Identity, RedisServer};
+use kombu_brokers::{CertificateAuthority, Direction, FaultProxy, Identity, PATIENCE, RedisServer};
 use kombu_core::{Error, ErrorKind, FieldTable};
 
 use crate::common::{Rig, TestChannel, bodies, options};
@@ -171,7 +171,9 @@ fn nothing_is_lost_when_bytes_trickle_or_the_connection_is_cut() {
     let proxy = FaultProxy::start(encrypted.server.tls_addr().unwrap());
     proxy.trickle(Direction::ToClient, Duration::from_micros(100));
     let url = format!("rediss://:secret@{}/0", proxy.addr());
-    let rig = Rig::try_at(&url, encrypted.trusting()).unwrap();
+    let mut patient = encrypted.trusting();
+    patient.insert("socket_connect_timeout", PATIENCE.as_secs());
+    let rig = Rig::try_at(&url, patient).unwrap();
     let channel = rig.channel();
     let inbox = channel.consume("q");
     channel.publish("", "q", "drop by drop");
