@@ -4,7 +4,7 @@
 //! do not exist. It breaks most promises of a transport; nothing but a benchmark may use it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use kombu::Qos;
@@ -15,8 +15,8 @@ use kombu_core::method::{
     QueueDelete,
 };
 use kombu_core::{
-    Capabilities, Channel, ChannelEvents, Confirm, Confirmation, Envelope, Result, Settled, ShortStr, Transport,
-    TransportConfig, TransportEntry, registry,
+    Capabilities, Channel, ChannelEvents, Confirm, Confirmation, Envelope, Result, Settled, ShortStr, Support,
+    Transport, TransportConfig, TransportEntry, registry,
 };
 
 /// Makes `null://` known to this process.
@@ -42,7 +42,13 @@ struct Consumers {
 #[async_trait]
 impl Transport for NullTransport {
     fn capabilities(&self) -> Arc<Capabilities> {
-        Arc::default()
+        // What every broker does, so that core looks no closer at a message than it does for those.
+        static CAN: LazyLock<Arc<Capabilities>> = LazyLock::new(|| {
+            let mut can = Capabilities::default();
+            (can.message_ttl, can.prefetch) = (Support::Native, Support::Native);
+            Arc::new(can)
+        });
+        Arc::clone(&CAN)
     }
 
     fn register_with_event_loop(&self, _hub: &dyn Hub) -> Result<()> {
