@@ -46,7 +46,7 @@ impl Rig {
                 message.ack();
                 received.fetch_add(1, Ordering::SeqCst);
             };
-            let queue = Queue::new(&format!("q{number}"));
+            let queue = Queue::new(format!("q{number}"));
             rig.consumers.push(connection.consumer(&queue).on_message(on_message).consume().wait().unwrap());
             rig.connections.push(connection);
         }
@@ -57,7 +57,7 @@ impl Rig {
     fn works(&self) {
         let before = self.received.load(Ordering::SeqCst);
         for (number, connection) in self.connections.iter().enumerate() {
-            connection.producer().with_routing_key(&format!("q{number}")).publish("x").wait().unwrap();
+            connection.producer().with_routing_key(format!("q{number}")).publish("x").wait().unwrap();
         }
         let came = || self.received.load(Ordering::SeqCst) >= before + CONNECTIONS;
         assert!(eventually(PATIENCE, came), "messages are missing");
