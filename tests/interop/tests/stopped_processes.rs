@@ -3,14 +3,10 @@
 
 mod common;
 
-use std::future::Future;
 use std::io::BufRead;
-use std::pin::pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
 
 use common::{ChildProcess, Incoming, eventually};
-use kombu::{Connection, ErrorKind, Message, Queue};
+use kombu::{Connection, ErrorKind, Hub, Message, Queue};
 use kombu_brokers::{PATIENCE, RedisServer};
 use serde_json::{Value as JsonValue, json};
 
@@ -24,24 +20,6 @@ fn handle(message: Message, is_first: bool) {
     }
     let lost = message.ack().wait().is_err_and(|error| error.kind() == ErrorKind::LeaseLost);
     assert_eq!(lost, is_first);
-}
-
-/// Waits for a future on this thread.
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    struct Unpark(std::thread::Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-    let mut future = pin!(future);
-    loop {
-        if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            return value;
-        }
-        std::thread::park();
-    }
 }
 
 #[test]
@@ -65,7 +43,8 @@ fn consumer() {
         }
         _ => {
             let mut stream = consumer.stream().wait().unwrap();
-            while let Some(message) = block_on(stream.next()) {
+            let hub = Hub::new().unwrap();
+            while let Some(message) = hub.block_on(stream.next()).unwrap() {
                 handle(message.unwrap(), std::mem::replace(&mut is_first, false));
             }
         }

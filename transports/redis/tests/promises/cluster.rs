@@ -1,7 +1,7 @@
 //! On a Redis Cluster all keys of an application are on one node, wherever that is.
 
 use kombu_brokers::{PATIENCE, RedisCluster, eventually};
-use kombu_core::method::{BasicPublish, ExchangeDeclare, QueueDeclare};
+use kombu_core::method::{BasicPublish, QueueDeclare};
 use kombu_core::{Envelope, ErrorKind, ExchangeKind, FieldTable, Value};
 
 use crate::common::{Rig, block_on, bodies, envelope, options};
@@ -96,16 +96,7 @@ fn queues_with_a_policy_keep_it() {
             channel.publish("", &name("short"), number.to_string());
         }
         assert_eq!(bodies(&[channel.get(&name("short")).unwrap()]), ["1"]);
-        let later = ExchangeDeclare {
-            exchange: name("later").into(),
-            kind: ExchangeKind::Other("x-delayed-message".into()),
-            passive: false,
-            durable: true,
-            auto_delete: false,
-            internal: false,
-            arguments: FieldTable::from([("x-delayed-type", "direct")]),
-        };
-        channel.call(|channel| async move { channel.exchange_declare(later).await }).unwrap();
+        channel.delayed_exchange(&name("later"), "direct");
         channel.bind(&name("dead"), &name("later"), "k");
         let mut late = Envelope::clone(&envelope(&name("later"), "k", "late"));
         late.headers = FieldTable::from([("x-delay", 100)]).into();

@@ -121,6 +121,16 @@ impl TestChannel {
     }
 
     pub(crate) fn try_exchange(&self, exchange: &str, kind: ExchangeKind) -> Result<()> {
+        self.try_exchange_with(exchange, kind, FieldTable::new())
+    }
+
+    /// Declares an exchange that holds messages until they are due, and routes them as a `kind` exchange does then.
+    pub(crate) fn delayed_exchange(&self, exchange: &str, kind: &str) {
+        let arguments = FieldTable::from([("x-delayed-type", kind)]);
+        self.try_exchange_with(exchange, ExchangeKind::Other("x-delayed-message".into()), arguments).unwrap();
+    }
+
+    fn try_exchange_with(&self, exchange: &str, kind: ExchangeKind, arguments: FieldTable) -> Result<()> {
         let method = ExchangeDeclare {
             exchange: exchange.into(),
             kind,
@@ -128,7 +138,7 @@ impl TestChannel {
             durable: true,
             auto_delete: false,
             internal: false,
-            arguments: FieldTable::new(),
+            arguments,
         };
         self.run(|channel| async move { channel.exchange_declare(method).await })
     }

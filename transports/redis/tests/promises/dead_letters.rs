@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kombu_brokers::{PATIENCE, RedisServer, eventually};
-use kombu_core::method::{BasicPublish, ExchangeDeclare, QueueDeclare, QueueDelete};
+use kombu_core::method::{BasicPublish, QueueDeclare, QueueDelete};
 use kombu_core::{Confirmation, Delivery, ErrorKind, ExchangeKind, FieldTable, Value};
 
 use crate::common::{Rig, TestChannel, block_on, bodies, envelope, keys, prioritised};
@@ -341,16 +341,7 @@ fn a_delayed_message_comes_when_its_time_has_come() {
     let server = RedisServer::start();
     let rig = Rig::new(&server);
     let channel = rig.channel();
-    let method = ExchangeDeclare {
-        exchange: "later".into(),
-        kind: ExchangeKind::Other("x-delayed-message".into()),
-        passive: false,
-        durable: true,
-        auto_delete: false,
-        internal: false,
-        arguments: FieldTable::from([("x-delayed-type", "topic")]),
-    };
-    channel.call(|channel| async move { channel.exchange_declare(method).await }).unwrap();
+    channel.delayed_exchange("later", "topic");
     channel.bind("q", "later", "a.*");
     let inbox = channel.consume("q");
     let mut late = (*envelope("later", "a.b", "late")).clone();

@@ -2,7 +2,7 @@
 //! next. And what lies between the exchanges: delays that another process declared, dead letters by fanout and headers.
 
 use kombu_brokers::{PATIENCE, RedisServer, eventually};
-use kombu_core::method::{BasicPublish, ExchangeBind, ExchangeDeclare, QueueBind, QueueDeclare};
+use kombu_core::method::{BasicPublish, ExchangeBind, QueueBind, QueueDeclare};
 use kombu_core::{Confirmation, ExchangeKind, FieldTable, Value};
 
 use crate::common::{Rig, TestChannel, block_on, bodies, envelope, options};
@@ -84,16 +84,7 @@ fn a_delay_holds_whoever_declared_the_exchange() {
     let server = RedisServer::start();
     let (declaring, other) = (Rig::new(&server), Rig::new(&server));
     let (channel, stranger) = (declaring.channel(), other.channel());
-    let method = ExchangeDeclare {
-        exchange: "later".into(),
-        kind: ExchangeKind::Other("x-delayed-message".into()),
-        passive: false,
-        durable: true,
-        auto_delete: false,
-        internal: false,
-        arguments: FieldTable::from([("x-delayed-type", "direct")]),
-    };
-    channel.call(|channel| async move { channel.exchange_declare(method).await }).unwrap();
+    channel.delayed_exchange("later", "direct");
     channel.bind("q", "later", "k");
     let inbox = channel.consume("q");
     // The second by what is remembered of the first.
