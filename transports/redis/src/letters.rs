@@ -114,8 +114,9 @@ impl Session {
         let prepared = Prepared::new(envelope, self.options.body_encoding)?;
         let push = Push { keys: &self.keys, letter: id, priority: list_priority(envelope) };
         let ttl = ttl_of(envelope);
+        let is_checked = self.has_registry();
         let copies = queues.iter().map(|queue| {
-            let place = Place::Queue { queue, ttl, expires: self.topology.expires(queue) };
+            let place = Place::Queue { queue, ttl, expires: self.topology.expires(queue), is_checked };
             (place, prepared.copy(&self.tags))
         });
         let push = push.command(copies);

@@ -39,7 +39,11 @@ impl Session {
     ) {
         let ttl = ttl_of(envelope);
         let push = Push { keys: &self.keys, letter: "", priority: list_priority(envelope) };
-        let copies = queues.map(|(queue, expires)| (Place::Queue { queue, ttl, expires }, prepared.copy(&self.tags)));
+        let is_checked = self.has_registry();
+        let copies = queues.map(|(queue, expires)| {
+            let place = Place::Queue { queue, ttl, expires, is_checked };
+            (place, prepared.copy(&self.tags))
+        });
         push.command(copies).write_packed_command(out);
     }
 
@@ -67,20 +71,20 @@ impl Session {
         delay::asked(&envelope.headers)
     }
 
-    /// Uses the answer to a publish of these: in how many of `count` queues the message is.
+    /// Uses the answer to a publish to these queues: which of them, by their places among all, are not there.
     ///
     /// # Errors
     ///
     /// `Nacked` when one of them is full and refuses it; the others have it.
-    pub(crate) fn pushed(&self, value: &Value, queues: &[ShortStr]) -> Result<usize> {
+    pub(crate) fn pushed(&self, value: &Value, queues: &[ShortStr]) -> Result<Vec<usize>> {
         if let Value::ServerError(error) = value {
             let outcome = if queues.len() > 1 { Outcome::Unknown } else { Outcome::NotSent };
             return Err(refusal(error).with_outcome(outcome));
         }
         let told = Told::read("push", value).map_err(|error| error.with_outcome(Outcome::Unknown))?;
-        let full = self.use_told(told);
+        let (missing, full): (Vec<i64>, Vec<i64>) = self.use_told(told).into_iter().partition(|place| *place < 0);
         match full.first() {
-            None => Ok(queues.len()),
+            None => Ok(missing.into_iter().filter_map(|place| usize::try_from(-place - 1).ok()).collect()),
             Some(first) => {
                 let queue = usize::try_from(*first - 1).ok().and_then(|index| queues.get(index));
                 let error = Error::new(ErrorKind::Nacked, "the queue is full and refuses what is published to it");

@@ -81,17 +81,16 @@ impl Publishing {
             lists.retain(|_| found.next() == Some(&Value::Int(1)));
         }
         let mut is_stored = !matches!(self.destination, Destination::Broadcast(..));
-        let pushed = match &self.destination {
-            Destination::Held(..) => Some(session.pushed(&value, &[])),
-            Destination::Queues(queues) => {
-                let queues: Vec<ShortStr> = queues.iter().map(|(_, queue, _)| queue.clone()).collect();
-                Some(session.pushed(&value, &queues))
+        let queues = match (&mut self.destination, &value) {
+            (Destination::Held(..), _) => session.pushed(&value, &[]).map(|_| 1),
+            (Destination::Queues(lists), _) => {
+                let queues: Vec<ShortStr> = lists.iter().map(|(_, queue, _)| queue.clone()).collect();
+                session.pushed(&value, &queues).map(|missing| {
+                    let mut places = 0..;
+                    lists.retain(|_| places.next().is_none_or(|place| !missing.contains(&place)));
+                    lists.len()
+                })
             }
-            Destination::Lists(_) | Destination::Broadcast(..) => None,
-        };
-        let queues = match (&self.destination, &value) {
-            (Destination::Held(..), _) => pushed.unwrap_or(Ok(1)).map(|_| 1),
-            (Destination::Queues(_), _) => pushed.unwrap_or(Ok(0)),
             (_, Value::ServerError(error)) => Err(refusal(error).with_outcome(Outcome::NotSent)),
             (Destination::Lists(_), Value::Int(_)) => Ok(1),
             (Destination::Lists(lists), Value::Array(answers)) => {

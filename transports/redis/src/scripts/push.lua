@@ -2,12 +2,14 @@
 -- which is then gone from where it waited.
 --
 -- ARGV  then the id of the letter, or "", then per place
---         1 "q" and the queue, or "h" and an id under which it is held back
+--         1 "q" and the queue, "r" and the queue if it gets a copy only when it has a definition, or "h" and an id under which it is
+--           held back
 --         2 the number of the list it goes to
 --         3 how many milliseconds until it expires, "" for never; or until which it is held back
 --         4 how many milliseconds the lists stay, or ""
 --         5 the message
--- The numbers are those of the places that were full, from 1; 0 when the letter was gone: nothing was done then.
+-- The numbers are those of the places that were full, from 1, and the negative ones of those that are not there; 0 when the letter was
+-- gone: nothing was done then.
 local letter = ARGV[rest]
 if letter ~= '' then
   if redis.call('HEXISTS', KEYS[3], letter) == 0 then return {now, -1, {0}, {}} end
@@ -16,7 +18,11 @@ if letter ~= '' then
 end
 local full, stored, failed = {}, 0, nil
 
-local function put(queue, step, ttl, expires, text)
+local function definition_of(queue)
+  return prefix .. '_kombu.rs.queue.' .. queue
+end
+
+local function put(queue, is_checked, step, ttl, expires, text)
   local policy = policy_of(queue)
   local overflow = policy['x-overflow'] or 'drop-head'
   if overflow ~= 'drop-head' and is_full(queue, body_size(text)) then
@@ -35,6 +41,8 @@ local function put(queue, step, ttl, expires, text)
   end
   stored = stored + 1
   if size then note_size(queue, count_of(queue), size + body_size(text)) end
+  local left = is_checked and redis.call('PTTL', definition_of(queue)) or 0
+  if left > 0 then expires = left end
   if expires then
     for each = 1, steps do redis.call('PEXPIRE', key_of(queue, each), expires) end
   end
@@ -50,7 +58,9 @@ for at = rest + 1, #ARGV, 5 do
     keep_letter(name, {reason = 'delayed'}, text)
     note_due('l' .. name, now + span)
     stored = stored + 1
-  elseif put(name, tonumber(ARGV[at + 1]), span, tonumber(ARGV[at + 3]), text) then
+  elseif kind == 'r' and redis.call('EXISTS', definition_of(name)) == 0 then
+    full[#full + 1] = -(at - rest - 1) / 5 - 1
+  elseif put(name, kind == 'r', tonumber(ARGV[at + 1]), span, tonumber(ARGV[at + 3]), text) then
     full[#full + 1] = (at - rest - 1) / 5 + 1
   end
 end

@@ -27,6 +27,8 @@ pub(crate) enum Place<'a> {
         ttl: Option<u64>,
         /// How long the lists of the queue stay from now on, in milliseconds.
         expires: Option<u64>,
+        /// Whether it gets a copy only when it has a definition.
+        is_checked: bool,
     },
     /// Among what is held back.
     Held {
@@ -45,8 +47,9 @@ impl Push<'_> {
         let number = |number: Option<u64>| number.map(|number| number.to_string()).unwrap_or_default();
         for (place, text) in copies {
             match place {
-                Place::Queue { queue, ttl, expires } => {
-                    command.arg(format!("q{queue}")).arg(self.keys.list_number(self.priority));
+                Place::Queue { queue, ttl, expires, is_checked } => {
+                    let kind = if is_checked { 'r' } else { 'q' };
+                    command.arg(format!("{kind}{queue}")).arg(self.keys.list_number(self.priority));
                     command.arg(number(ttl)).arg(number(expires));
                 }
                 Place::Held { id, delay } => {

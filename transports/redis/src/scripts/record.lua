@@ -30,5 +30,6 @@ if not known or tonumber(known) <= number then redis.call('HSET', KEYS[5], 'next
 local born = KEYS[6] and redis.call('HGET', KEYS[6], 'born')
 if born then text = '{"queue_born": "' .. born .. '", ' .. string.sub(text, 2) end
 redis.call('HSET', KEYS[1], field, '[' .. text .. ',"",' .. ARGV[3] .. ']')
-redis.call('ZADD', KEYS[2], now, field)
+-- The next whole second, as for what is claimed.
+redis.call('ZADD', KEYS[2], string.format('%d', time[1] + 1), field)
 return 1

@@ -21,7 +21,8 @@ end
 redis.call('ZADD', KEYS[1], string.format('%d', now + tonumber(ARGV[2])), ARGV[1])
 redis.call('HSET', KEYS[2], 'held', ARGV[4], 'from', ARGV[5])
 if ARGV[3] ~= 'new' then redis.call('HSET', KEYS[2], 'sign', ARGV[7]) end
-local stamp = string.format('%d.%06d', time[1], time[2])
+-- The next whole second, as for what is claimed.
+local stamp = string.format('%d', time[1] + 1)
 for at = 8, #ARGV do redis.call('ZADD', KEYS[4], 'XX', stamp, ARGV[at]) end
 local soonest = -1
 local others = redis.call('ZRANGE', KEYS[1], 0, 1, 'WITHSCORES')

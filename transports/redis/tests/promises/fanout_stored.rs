@@ -2,7 +2,7 @@
 
 use kombu_brokers::{PATIENCE, RedisServer, eventually};
 use kombu_core::method::{BasicPublish, QueueDeclare};
-use kombu_core::{ExchangeKind, FieldTable, Support};
+use kombu_core::{ErrorKind, ExchangeKind, FieldTable, Outcome, Support};
 
 use crate::common::{Rig, TestChannel, block_on, bodies, options, prioritised};
 
@@ -189,4 +189,25 @@ fn a_server_that_lost_its_scripts_gets_them_again() {
     assert!(eventually(PATIENCE, || server.command(&["LLEN", "q"]).int() == 10));
     let delivery = channel.get("q").unwrap();
     assert_eq!(delivery.envelope.headers.get("x-republished"), None, "nothing was done twice");
+}
+
+#[test]
+fn a_broadcast_that_one_of_its_queues_cannot_take_reaches_nobody() {
+    let server = RedisServer::start();
+    let rig = storing(&server);
+    let channel = rig.channel();
+    for queue in ["a", "b", "c"] {
+        declare(&channel, queue, "");
+    }
+    let inbox = channel.consume("a");
+    let (_other, from) = publisher(&server);
+    for bad in ["b", "c"] {
+        server.command(&["SET", bad, "a string"]);
+        let error = block_on(from.send("f", "", "never")).unwrap_err();
+        assert_eq!((error.kind(), error.outcome()), (ErrorKind::PreconditionFailed, Some(Outcome::NotSent)), "{error}");
+        server.command(&["DEL", bad]);
+        assert_eq!(server.command(&["EXISTS", "a", "b", "c"]).int(), 0, "with {bad} a string");
+    }
+    assert_eq!(from.publish("f", "", "heard"), Some(3));
+    assert_eq!(bodies(&inbox.take(1)), ["heard"], "what was refused was heard by nobody");
 }

@@ -1,10 +1,10 @@
 //! With `topology=registry` what was declared is known everywhere, not only in the process that declared it.
 
 use kombu_brokers::{PATIENCE, RedisServer, eventually};
-use kombu_core::method::{ExchangeDeclare, QueueDeclare, QueueDelete};
-use kombu_core::{ErrorKind, ExchangeKind, Scope, Value};
+use kombu_core::method::{BasicPublish, ExchangeDeclare, QueueDeclare, QueueDelete};
+use kombu_core::{Confirmation, Envelope, ErrorKind, ExchangeKind, Outcome, Scope, Value};
 
-use crate::common::{Rig, TestChannel, bodies, options};
+use crate::common::{Rig, TestChannel, block_on, bodies, envelope, options};
 
 /// Connects as another process would: what this one remembers, it remembers by the server's name.
 fn elsewhere(server: &RedisServer) -> Rig {
@@ -153,4 +153,59 @@ fn a_stored_queue_is_stored_no_more_when_it_is_deleted_or_unbound_elsewhere() {
     assert_eq!(one.publish("f", "", "three"), Some(1));
     let count = |queue| server.command(&["LLEN", queue]).int();
     assert_eq!((count("deleted"), count("unbound"), count("kept")), (0, 1, 3));
+}
+
+#[test]
+fn what_lives_by_a_policy_or_expires_goes_into_no_queue_that_is_gone() {
+    let server = RedisServer::start();
+    let (one, other) = (Rig::with(&server, registry()), elsewhere(&server));
+    let (declaring, publishing) = (one.channel(), other.channel());
+    declaring
+        .declare(QueueDeclare {
+            queue: "limited".into(),
+            arguments: options([("x-max-length", 5)]),
+            ..QueueDeclare::default()
+        })
+        .unwrap();
+    declaring.queue("plain");
+    declaring.exchange("x", ExchangeKind::Direct);
+    for queue in ["limited", "plain"] {
+        declaring.bind(queue, "x", "k");
+    }
+    let mut fleeting = Envelope::clone(&envelope("x", "k", "fleeting"));
+    fleeting.properties.set_expiration(std::time::Duration::from_secs(600));
+    let publish = || {
+        let sent = publishing.channel.basic_publish(BasicPublish::default(), std::sync::Arc::new(fleeting.clone()));
+        match block_on(sent).unwrap() {
+            Confirmation::Confirmed { queues } => queues,
+            other => panic!("not confirmed: {other:?}"),
+        }
+    };
+    assert_eq!((publish(), publishing.publish("x", "k", "one")), (Some(2), Some(2)));
+    // The queue goes, and the way to it stays, as when it expires.
+    server.command(&["DEL", "_kombu.rs.queue.limited", "limited"]);
+    assert_eq!((publish(), publishing.publish("x", "k", "two")), (Some(1), Some(1)));
+    assert_eq!(publishing.publish("", "limited", "three"), Some(0));
+    let count = |queue| server.command(&["LLEN", queue]).int();
+    assert_eq!((count("limited"), count("plain")), (0, 4));
+}
+
+#[test]
+fn a_message_that_one_of_its_queues_cannot_take_is_in_none() {
+    let server = RedisServer::start();
+    let rig = Rig::with(&server, registry());
+    let channel = rig.channel();
+    channel.exchange("x", ExchangeKind::Direct);
+    for queue in ["a", "b", "c"] {
+        channel.queue(queue);
+        channel.bind(queue, "x", "k");
+    }
+    for bad in ["a", "b", "c"] {
+        server.command(&["SET", bad, "a string"]);
+        let error = block_on(channel.send("x", "k", "x")).unwrap_err();
+        assert_eq!((error.kind(), error.outcome()), (ErrorKind::PreconditionFailed, Some(Outcome::NotSent)), "{error}");
+        server.command(&["DEL", bad]);
+        assert_eq!(server.command(&["EXISTS", "a", "b", "c"]).int(), 0, "with {bad} a string");
+    }
+    assert_eq!(channel.publish("x", "k", "y"), Some(3));
 }

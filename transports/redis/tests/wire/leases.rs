@@ -116,3 +116,34 @@ fn a_process_that_goes_on_twice_is_found_out_by_its_signs_of_life() {
     assert!(!says(("first", "the other's")), "the other has not seen the last");
     assert!(says(("mine", "again")), "the first goes on");
 }
+
+/// A fraction would cost the server more than the rest of the entry, and none may look older than it is.
+#[test]
+fn whoever_records_a_message_writes_the_next_whole_second() {
+    let mut server = Server::start();
+    let keys = server.keys.clone();
+    server.push("q", &[ENV]);
+    let now = |server: &mut Server| server.command::<(i64, i64)>(&["TIME"]).0;
+    let lists = [list("q", "\"q\"")];
+    let before = now(&mut server);
+    assert_eq!(claim(&mut server, 1, &lists, &[]).len(), 1);
+    let record = Record {
+        keys: &keys,
+        consumer: "me",
+        number: 2,
+        queue: "q",
+        queue_json: "\"q\"",
+        notes_birth: false,
+        max_message_size: 1000,
+        text: ENV.as_bytes(),
+    };
+    assert_eq!(server.run::<i64>(&record.command()), 1);
+    server.command::<i64>(&["ZADD", "unacked_index", "1", "me:3"]);
+    let _: Value = server.run(&sign(&keys, "me", 60_000, ("", "word"), "1-3", &[3]));
+    let after = now(&mut server);
+    for tag in ["me:1", "me:2", "me:3"] {
+        let score: String = server.command(&["ZSCORE", "unacked_index", tag]);
+        let score: i64 = score.parse().unwrap_or_else(|_| panic!("{tag} has the score {score}"));
+        assert!((before + 1..=after + 1).contains(&score), "{tag}: {before} {score} {after}");
+    }
+}
