@@ -26,6 +26,7 @@ impl Session {
             Request::Die(dying) => dying.finish(self, Err(error.duplicate()), Vec::new()),
             Request::LookAfter { is_due } => self.handle_lost_look_after(is_due),
             Request::Policies => self.handle_lost_policies(),
+            Request::History(asking) => self.handle_lost_question(asking),
             Request::SetAside(aside) => aside.finish(self, Err(error.duplicate())),
             Request::Brpop(_) => drop(self.poller().handle_lost_waiter()),
             Request::Record(popped) => self.handle_unrecorded(&popped, error),
@@ -82,6 +83,7 @@ impl Session {
             Request::Return(returning) => returning.to_bytes(self),
             Request::Die(dying) => dying.to_bytes(self),
             Request::LookAfter { .. } => self.look_bytes(),
+            Request::History(asking) => self.history_bytes(*asking),
             Request::SetAside(aside) => aside.to_bytes(self),
             Request::Register(name) => self.registration(name),
             Request::Check(checking) => {
@@ -120,9 +122,7 @@ impl LinkOwner for Session {
                 self.lock(&self.route_cache).set_tracking(greeting.is_tracking);
                 self.set_tracking(greeting.is_tracking);
                 self.lock(&self.standings).doubt();
-                if last_run.is_some() && last_run != greeting.run_id {
-                    self.assert_all_bindings();
-                }
+                self.handle_up_for_history(last_run.is_some() && last_run != greeting.run_id);
                 self.poller().handle_connected(self, greeting);
                 self.handle_up_for_policies(false);
                 for channel in self.channels() {
@@ -177,6 +177,7 @@ impl LinkOwner for Session {
             Request::Die(dying) => dying.handle_answer(self, value),
             Request::LookAfter { is_due } => self.handle_looked_after(is_due, value),
             Request::Policies => self.handle_policies(value),
+            Request::History(asking) => self.handle_history(asking, &value),
             Request::SetAside(aside) => aside.handle_answer(self, value),
             Request::Brpop(waiting) => me.handle_popped(hub, waiting, value),
             Request::Blmove(list) => me.handle_moved(hub, &list, &value),
@@ -249,6 +250,7 @@ impl LinkOwner for Session {
             | Request::Watch(_)
             | Request::Look(_)
             | Request::Policies
+            | Request::History(_)
             | Request::Wait => Fate::Drop,
             _ => Fate::Keep,
         }

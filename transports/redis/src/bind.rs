@@ -54,6 +54,7 @@ impl Session {
         self.call_script(1, |out| command.write_packed_command(out)).await?;
         self.topology.note_change(&binding.source);
         self.topology.bind_ours(binding);
+        self.note_told();
         Ok(())
     }
 
@@ -79,15 +80,9 @@ impl Session {
         if let Some(definition) = self.topology.exchange_definition(exchange)
             && (definition.is_ours() || self.has_registry() || self.topology.is_linked(exchange))
         {
+            self.define_again(&self.keys.exchange_definition(exchange), &definition, None);
             let known = definition.to_fields().unwrap_or_default();
-            let key = self.keys.exchange_definition(exchange);
-            let mut hset = redis::cmd("HSET");
-            hset.arg(&key);
-            for (name, value) in known {
-                hset.arg(name).arg(&value);
-                fields.push((name.to_owned(), value));
-            }
-            self.send_quietly("declaring again", 1, |out| hset.write_packed_command(out));
+            fields.extend(known.into_iter().map(|(name, value)| (name.to_owned(), value)));
         }
         for binding in self.topology.ours_of(exchange) {
             if let Ok(command) = self.bind_command(&binding) {

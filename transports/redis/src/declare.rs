@@ -12,6 +12,7 @@ use redis::{Cmd, Value};
 use crate::bind::{check_not_default, is_by_headers};
 use crate::binding::{self, no_exchange};
 use crate::connection::{command, refusal, unexpected};
+use crate::policies::policy_of;
 use crate::registry::{built_in, check_not_reserved};
 use crate::scripts::BindExpiring;
 use crate::session::Session;
@@ -103,11 +104,15 @@ impl Session {
             return Err(Error::new(ErrorKind::NotFound, message).in_scope(Scope::Channel).with("queue", &queue));
         }
         if !method.passive {
+            let policy = policy_of(&queue, &method.clone().into())?;
+            let text = policy.as_ref().map(|(_, text)| text.as_slice());
             match self.has_registry() {
-                true => self.register_queue(&queue, &method).await?,
-                false => self.define_queue(&queue, &method.clone().into()).await?,
+                true => self.register_queue(&queue, &method, text).await?,
+                false => self.define_queue(&queue, &method.clone().into(), text).await?,
             }
-            self.keep_policy(&queue, &method.clone().into()).await?;
+            if let Some((policy, _)) = policy {
+                self.note_policy(&queue, policy);
+            }
             self.topology.declare_queue(&queue, &method);
             let mut exclusive = self.lock(&self.exclusive);
             if method.exclusive && !exclusive.contains(&queue) {
@@ -149,6 +154,7 @@ impl Session {
             self.topology.note_change(&method.exchange);
             succeed(&answer?)?;
         }
+        self.note_told();
         if kind == ExchangeKind::Fanout {
             self.store_broadcasts(&method).await?;
             let subscribed = self.poller().rebind(self, &method.queue);

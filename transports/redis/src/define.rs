@@ -3,12 +3,15 @@
 //! With the option `topology=registry` everything that is declared is kept. By default only what Kombu's keys cannot hold: plain
 //! queues and exchanges leave no key of ours. A Python client knows nothing of these keys; what it publishes goes by Kombu's alone.
 
+use std::sync::Arc;
+
 use kombu_core::{Error, ErrorKind, Result, Scope};
 use kombu_virtual::{ExchangeDefinition, QueueDefinition};
 
 use crate::connection::command;
 use crate::definition::{self, Definition};
 use crate::options::KeptIn;
+use crate::policies::policy_of;
 use crate::scripts::Define;
 use crate::session::Session;
 
@@ -18,9 +21,14 @@ impl Session {
     /// # Errors
     ///
     /// `PreconditionFailed` when it was declared with something else.
-    pub(crate) async fn define_queue(&self, queue: &str, definition: &QueueDefinition) -> Result<()> {
+    pub(crate) async fn define_queue(
+        &self,
+        queue: &str,
+        definition: &QueueDefinition,
+        policy: Option<&[u8]>,
+    ) -> Result<()> {
         match self.keeps_queue(definition) {
-            true => self.define(self.keys.queue_definition(queue), queue, definition).await,
+            true => self.define(self.keys.queue_definition(queue), queue, definition, policy).await,
             false => Ok(()),
         }
     }
@@ -32,7 +40,7 @@ impl Session {
     /// `PreconditionFailed` when it was declared with something else.
     pub(crate) async fn define_exchange(&self, exchange: &str, definition: &ExchangeDefinition) -> Result<()> {
         match self.keeps_exchange(exchange, definition) {
-            true => self.define(self.keys.exchange_definition(exchange), exchange, definition).await,
+            true => self.define(self.keys.exchange_definition(exchange), exchange, definition, None).await,
             false => Ok(()),
         }
     }
@@ -44,7 +52,7 @@ impl Session {
     /// As for [`define_exchange`](Session::define_exchange).
     pub(crate) async fn define_linked(&self, exchange: &str) -> Result<()> {
         match self.topology.exchange_definition(exchange) {
-            Some(known) => self.define(self.keys.exchange_definition(exchange), exchange, &known).await,
+            Some(known) => self.define(self.keys.exchange_definition(exchange), exchange, &known, None).await,
             None => Ok(()),
         }
     }
@@ -57,24 +65,30 @@ impl Session {
         definition.is_ours() || self.has_registry() || self.topology.is_linked(exchange)
     }
 
-    /// The server may have lost what was kept: what this process declared is kept again, unless somebody has declared it anew.
-    pub(crate) fn assert_definitions(&self) {
+    /// The server has lost what was kept: what this process declared is kept again, unless somebody has declared it anew.
+    pub(crate) fn assert_definitions(self: &Arc<Self>) {
         for (exchange, definition) in self.topology.exchange_definitions() {
             if self.keeps_exchange(&exchange, &definition) {
-                self.define_again(&self.keys.exchange_definition(&exchange), &definition);
+                self.define_again(&self.keys.exchange_definition(&exchange), &definition, None);
             }
         }
         for (queue, definition) in self.topology.queue_definitions() {
-            if self.keeps_queue(&definition) {
-                self.define_again(&self.keys.queue_definition(&queue), &definition);
+            if self.has_registry() {
+                self.register_again(&queue, &definition);
+            } else if self.keeps_queue(&definition) {
+                let policy = policy_of(&queue, &definition).ok().flatten();
+                let policy = policy.as_ref().map(|(_, text)| (queue.as_str(), text.as_slice()));
+                self.define_again(&self.keys.queue_definition(&queue), &definition, policy);
             }
         }
     }
 
-    fn define_again<D: Definition>(&self, key: &str, definition: &D) {
+    /// Keeps a definition that the server has lost, unless somebody has declared it anew.
+    pub(crate) fn define_again<D: Definition>(&self, key: &str, definition: &D, policy: Option<(&str, &[u8])>) {
         // What could be written once can be written again.
         let Ok(fields) = definition.to_fields() else { return };
-        self.run_quietly("declaring again", &Define { key, fields: &fields }.command());
+        let define = Define { key, policies: &self.keys.policies(), policy, fields: &fields };
+        self.run_quietly("declaring again", &define.command());
     }
 
     /// Returns what is kept of a queue.
@@ -100,10 +114,12 @@ impl Session {
         self.options.topology == KeptIn::Registry
     }
 
-    async fn define<D: Definition>(&self, key: String, name: &str, wanted: &D) -> Result<()> {
+    async fn define<D: Definition>(&self, key: String, name: &str, wanted: &D, policy: Option<&[u8]>) -> Result<()> {
         let fields = wanted.to_fields().map_err(|error| error.with(D::WHAT, name))?;
-        let define = Define { key: &key, fields: &fields }.command();
+        let (policies, policy) = (self.keys.policies(), policy.map(|policy| (name, policy)));
+        let define = Define { key: &key, policies: &policies, policy, fields: &fields }.command();
         let answer = self.call_script(1, |out| define.write_packed_command(out)).await?;
+        self.note_told();
         let known = definition::read::<D>(&answer).map_err(|error| error.with(D::WHAT, name))?;
         match known.as_ref().and_then(|known| known.difference(wanted)) {
             None => Ok(()),

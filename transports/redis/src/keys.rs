@@ -216,6 +216,11 @@ impl Keys {
         format!("{}_kombu.rs.exchange.{exchange}", self.prefix)
     }
 
+    /// Returns the hash of how often something was declared, and how much of that the server has lost.
+    pub(crate) fn history(&self) -> String {
+        format!("{}_kombu.rs.history", self.prefix)
+    }
+
     /// Returns the set of what leads to `queue` and Kombu's keys do not say.
     pub(crate) fn bound_queue(&self, queue: &str) -> String {
         format!("{}_kombu.rs.bound.queue.{queue}", self.prefix)

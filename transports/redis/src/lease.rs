@@ -67,12 +67,29 @@ impl Session {
         name
     }
 
+    /// The server has lost who is registered: it is told again, and of the consumers as well.
+    pub(crate) fn register_anew(&self) {
+        let name = {
+            let identity = self.lock(&self.identity);
+            if !identity.is_registered() {
+                return;
+            }
+            Arc::clone(identity.name())
+        };
+        let bytes = self.registration(&name);
+        self.submit(Request::Register(name), &bytes);
+        self.lock(&self.standings).lose_name();
+    }
+
     /// Returns the command that registers under `name`.
     pub(crate) fn registration(&self, name: &str) -> Vec<u8> {
-        let from = self.lock(&self.ledger).next();
+        let (held, from) = {
+            let ledger = self.lock(&self.ledger);
+            (ledger.to_text(0), ledger.next())
+        };
         let lease = millis(self.options.lease);
         let (keys, words) = (&self.keys, ("", ""));
-        let renew = Renew { keys, consumer: name, lease, is_new: true, held: "", from, words, refreshed: &[] };
+        let renew = Renew { keys, consumer: name, lease, is_new: true, held: &held, from, words, refreshed: &[] };
         renew.command().get_packed_command()
     }
 

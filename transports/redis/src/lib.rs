@@ -100,6 +100,7 @@ mod due;
 mod dying;
 mod envelope;
 mod glob;
+mod history;
 mod identity;
 mod keys;
 mod lease;

@@ -24,8 +24,6 @@ use crate::session::Session;
 #[derive(Default)]
 pub(crate) struct Policies {
     known: HashMap<ShortStr, Arc<Policy>>,
-    /// What was declared through this connection, in JSON: it is told again to a server that has lost everything.
-    own: HashMap<ShortStr, Vec<u8>>,
     /// Whether the server is asked.
     is_asked: bool,
     /// Whether it refuses to tell when its answer changes.
@@ -41,31 +39,15 @@ impl Session {
         self.lock(&self.policies).known.get(queue).cloned()
     }
 
-    /// Reads what the arguments of a queue say about the life of its messages, and keeps it where every client of ours finds it.
-    ///
-    /// # Errors
-    ///
-    /// `PreconditionFailed` for arguments RabbitMQ finds wrong.
-    pub(crate) async fn keep_policy(&self, queue: &ShortStr, definition: &QueueDefinition) -> Result<()> {
-        let Some((policy, arguments)) = read_policy(queue, definition)? else { return Ok(()) };
-        let text = json::to_vec(&arguments)?;
-        let key = self.keys.policies();
-        let kept = self.call(1, |out| {
-            command::command(out, &[b"HSET", key.as_bytes(), queue.as_bytes(), &text]);
-        });
-        kept.await?;
-        let mut policies = self.lock(&self.policies);
-        policies.known.insert(queue.clone(), Arc::new(policy));
-        policies.own.insert(queue.clone(), text);
+    /// Notes the policy of a queue that was declared here.
+    pub(crate) fn note_policy(&self, queue: &ShortStr, policy: Policy) {
+        self.lock(&self.policies).known.insert(queue.clone(), Arc::new(policy));
         self.has_policies.store(true, Ordering::Release);
-        Ok(())
     }
 
     /// Forgets the policy of a queue that is deleted; on the server it goes with the queue.
     pub(crate) fn forget_policy(&self, queue: &str) {
-        let mut policies = self.lock(&self.policies);
-        policies.own.remove(queue);
-        policies.known.remove(queue);
+        self.lock(&self.policies).known.remove(queue);
     }
 
     /// A connection stands: everything is asked for anew.
@@ -154,22 +136,9 @@ impl Session {
                 Err(_) => {}
             }
         }
-        let lost: Vec<(ShortStr, Vec<u8>)> = {
-            let mut policies = self.lock(&self.policies);
-            // A server that knows none at all was emptied: a queue that is deleted leaves those of others.
-            let lost = if known.is_empty() { policies.own.clone().into_iter().collect() } else { Vec::new() };
-            if lost.is_empty() {
-                self.has_policies.store(!known.is_empty(), Ordering::Release);
-                policies.known = known;
-            }
-            lost
-        };
-        let key = self.keys.policies();
-        for (queue, text) in lost {
-            self.send_quietly("keeping a policy again", 1, |out| {
-                command::command(out, &[b"HSET", key.as_bytes(), queue.as_bytes(), &text]);
-            });
-        }
+        let mut policies = self.lock(&self.policies);
+        self.has_policies.store(!known.is_empty(), Ordering::Release);
+        policies.known = known;
     }
 
     /// The server tells that a key has changed; says whether it was one of these.
@@ -202,6 +171,16 @@ impl Session {
             }
         }));
     }
+}
+
+/// Returns what a declaration says about the life of messages, and how that is kept.
+///
+/// # Errors
+///
+/// `PreconditionFailed` for arguments RabbitMQ finds wrong.
+pub(crate) fn policy_of(queue: &str, definition: &QueueDefinition) -> Result<Option<(Policy, Vec<u8>)>> {
+    let Some((policy, arguments)) = read_policy(queue, definition)? else { return Ok(None) };
+    Ok(Some((policy, json::to_vec(&arguments)?)))
 }
 
 /// Reads what a declaration says about the life of messages, with those of its arguments that say it.

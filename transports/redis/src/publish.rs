@@ -5,6 +5,7 @@ mod publishing;
 mod route;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use kombu_core::method::BasicPublish;
@@ -36,6 +37,8 @@ pub(crate) struct Unrouted {
     state: Routing,
     /// What was read on its way through several exchanges.
     tables: Tables,
+    /// How often the server had lost everything when it was called.
+    flushes: u64,
 }
 
 /// What a publish waits for.
@@ -77,16 +80,18 @@ impl ChannelCore {
             return Confirm::reply(reply);
         }
         let route = route_now(session, &ticket.envelope);
+        let flushes = session.flushes.load(Ordering::Acquire);
         match route {
             Some(way) if waiting.is_empty() => submit(session, ticket, way, &prepared),
             Some(_) => {
                 self.note_deadline(ticket.deadline);
-                waiting.push_back(Unrouted { ticket, prepared, state: Routing::Turn, tables: Vec::new() });
+                waiting.push_back(Unrouted { ticket, prepared, state: Routing::Turn, tables: Vec::new(), flushes });
             }
             None => {
                 self.note_deadline(ticket.deadline);
                 let read = session.read_routes(&ticket.envelope.exchange, self);
-                waiting.push_back(Unrouted { ticket, prepared, state: Routing::Read(read), tables: Vec::new() });
+                let state = Routing::Read(read);
+                waiting.push_back(Unrouted { ticket, prepared, state, tables: Vec::new(), flushes });
             }
         }
         drop(waiting);
@@ -102,7 +107,7 @@ impl ChannelCore {
             publish.state = Routing::Routed(Arc::clone(found));
         }
         while let Some(first) = waiting.front_mut() {
-            let Unrouted { ticket, state, tables, .. } = first;
+            let Unrouted { ticket, state, tables, flushes, .. } = first;
             let envelope = &ticket.envelope;
             let routed = match state {
                 Routing::Read(_) => break,
@@ -113,6 +118,18 @@ impl ChannelCore {
                     None => Ok(Routed::Missing(envelope.exchange.clone())),
                 },
             };
+            let is_nowhere = match &routed {
+                Ok(Routed::Nowhere) => true,
+                Ok(_) => false,
+                Err(error) => error.kind() == ErrorKind::NotFound,
+            };
+            let lost = session.flushes.load(Ordering::Acquire);
+            if is_nowhere && std::mem::replace(flushes, lost) != lost {
+                // What was declared here was declared again when the server told that it has lost everything.
+                tables.clear();
+                first.state = Routing::Read(session.read_routes(&first.ticket.envelope.exchange, self));
+                break;
+            }
             if let Ok(Routed::Missing(exchange)) = &routed {
                 first.state = Routing::Read(session.read_routes(exchange, self));
                 break;

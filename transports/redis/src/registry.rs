@@ -13,6 +13,7 @@ use crate::binding::member;
 use crate::connection::command;
 use crate::define::differs;
 use crate::definition::{self, Definition};
+use crate::policies::policy_of;
 use crate::scripts::{self, Bind, DeclareQueue, Led, Unbind, UseQueue};
 use crate::session::Session;
 
@@ -41,14 +42,20 @@ impl Session {
     /// # Errors
     ///
     /// `PreconditionFailed`, `ResourceLocked`.
-    pub(crate) async fn register_queue(self: &Arc<Self>, queue: &str, method: &QueueDeclare) -> Result<()> {
+    pub(crate) async fn register_queue(
+        self: &Arc<Self>,
+        queue: &str,
+        method: &QueueDeclare,
+        policy: Option<&[u8]>,
+    ) -> Result<()> {
         let definition = QueueDefinition::from(method.clone());
         let fields = definition.to_fields().map_err(|error| error.with("queue", queue))?;
         let owner = method.exclusive.then(|| self.ensure_registered());
         let expires = self.topology.expires_of(method);
-        let declare =
-            DeclareQueue { keys: &self.keys, queue, owner: owner.as_deref(), expires, fields: &fields }.command();
+        let (keys, owner, fields) = (&self.keys, owner.as_deref(), &fields[..]);
+        let declare = DeclareQueue { keys, queue, owner, expires, policy, is_again: false, fields }.command();
         let answer = self.call_script(1, |out| declare.write_packed_command(out)).await?;
+        self.note_told();
         let Some((owner, known)) = DeclareQueue::read(answer)? else { return Ok(()) };
         self.check_owner(queue, &owner)?;
         let known = definition::read::<QueueDefinition>(&known).map_err(|error| error.with("queue", queue))?;
@@ -95,6 +102,31 @@ impl Session {
         self.call_script(1, |out| unbind.write_packed_command(out)).await?;
         self.topology.note_change(exchange);
         Ok(())
+    }
+
+    /// Makes a queue that the server has lost, unless it is there; one of another connection's own is its to make.
+    pub(crate) fn register_again(self: &Arc<Self>, queue: &ShortStr, definition: &QueueDefinition) {
+        if definition.exclusive && !self.lock(&self.exclusive).contains(queue) {
+            return;
+        }
+        // What could be written once can be written again.
+        let (Ok(fields), Ok(policy)) = (definition.to_fields(), policy_of(queue, definition)) else { return };
+        let owner = definition.exclusive.then(|| self.ensure_registered());
+        let declare = DeclareQueue {
+            keys: &self.keys,
+            queue,
+            owner: owner.as_deref(),
+            expires: self.topology.expires(queue),
+            policy: policy.as_ref().map(|(_, text)| text.as_slice()),
+            is_again: true,
+            fields: &fields,
+        };
+        self.run_quietly("declaring again", &declare.command());
+    }
+
+    /// Returns the script that binds a queue which may not be there any more: whoever deletes it finds the binding.
+    pub(crate) fn bind_again(&self, exchange: &str, member: &str, queue: &str) -> Result<redis::Cmd> {
+        Bind { keys: &self.keys, exchange, to: Led::Queue(queue), text: member, is_checked: false }.command()
     }
 
     /// Returns the kind of an exchange that need not be asked for: with a registry only that of the broker's own.

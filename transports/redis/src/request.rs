@@ -8,6 +8,7 @@ use redis::Value;
 
 use crate::brpop::Waiting;
 use crate::dying::Dying;
+use crate::history::Asking;
 use crate::popped::Popped;
 use crate::publish::Publishing;
 use crate::push_back::PushBack;
@@ -55,6 +56,8 @@ pub(crate) enum Request {
     },
     /// Which queues have a policy, and when something is due.
     Policies,
+    /// Whether the server has what was declared.
+    History(Asking),
     /// A message that cannot be read is moved away.
     SetAside(Box<Aside>),
     /// The blocking pop.

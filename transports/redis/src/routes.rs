@@ -11,6 +11,7 @@ use redis::Value;
 use crate::binding::{self, Record, Table};
 use crate::channel_core::ChannelCore;
 use crate::connection::{closed, command, refusal, unexpected};
+use crate::declare::stored_entry;
 use crate::definition::pairs;
 use crate::request::Request;
 use crate::route_cache::RouteNumber;
@@ -216,8 +217,13 @@ impl Session {
         let kind = self.topology.exchange_kind(exchange).unwrap_or_default();
         let mut members = Vec::new();
         for (queue, key) in bindings {
-            members.push(binding::member(&kind, &key, &queue, self.keys.sep()));
-            match self.bind_script(exchange, &kind, &queue, &key) {
+            let member = binding::member(&kind, &key, &queue, self.keys.sep());
+            let script = match self.has_registry() {
+                true => self.bind_again(exchange, &member, &queue).ok(),
+                false => self.bind_script(exchange, &kind, &queue, &key),
+            };
+            members.push(member);
+            match script {
                 Some(script) => self.run_quietly("binding again", &script),
                 None => {
                     let (replies, bytes) = self.bind_bytes(exchange, &kind, &queue, &key);
@@ -227,15 +233,26 @@ impl Session {
             if kind == ExchangeKind::Fanout && self.is_stored(&queue) {
                 let (stored, member) = (self.keys.stored(exchange), self.keys.stored_member(&queue, &key));
                 self.send_quietly("binding again", 1, |out| command::command(out, &["SADD", &stored, &member]));
+                let led = self.has_registry().then(|| stored_entry(exchange, &member).ok()).flatten();
+                if let Some(entry) = led {
+                    let led = self.keys.bound_queue(&queue);
+                    self.send_quietly("binding again", 1, |out| command::command(out, &["SADD", &led, &entry]));
+                }
             }
         }
         Table::parse(members, self.keys.sep())
     }
 
-    /// The server may have lost what this process has bound: all of it is bound again. Where another process has done so
-    /// already its tables are not empty, and nobody would notice that ours are missing.
+    /// The server has lost what this process has declared: all of it is made again. Where another process has done so already its tables
+    /// are not empty, and nobody would notice that ours are missing.
     pub(crate) fn assert_all_bindings(&self) {
-        self.assert_definitions();
+        if let Some(me) = self.me() {
+            if !self.lock(&self.exclusive).is_empty() {
+                // Whose they are has to be known.
+                self.register_anew();
+            }
+            me.assert_definitions();
+        }
         for exchange in self.topology.bound_exchanges() {
             self.assert_bindings(&exchange);
             self.assert_record(&exchange);

@@ -15,6 +15,7 @@ mod claim;
 mod dead_letter;
 mod define;
 mod delete_queue;
+mod history;
 mod joining;
 mod lease;
 mod look;
@@ -40,6 +41,7 @@ pub(crate) use self::claim::{Claim, ClaimInbox, ClaimList, ClaimQueue, Claimed};
 pub(crate) use self::dead_letter::DeadLetter;
 pub(crate) use self::define::Define;
 pub(crate) use self::delete_queue::{DeleteQueue, Deleted};
+pub(crate) use self::history::{Count, Mark};
 pub(crate) use self::joining::{Join, Joined, Part, Room};
 pub(crate) use self::lease::{Bury, Ending, NoteInboxes, Reap, Reaped, Renew, Renewed};
 pub(crate) use self::look::Look;
@@ -120,7 +122,7 @@ macro_rules! source {
     };
 }
 
-static SCRIPTS: LazyLock<[Script; 28]> = LazyLock::new(|| {
+static SCRIPTS: LazyLock<[Script; 29]> = LazyLock::new(|| {
     [
         Script::new("claim", source!("claim.lua")),
         Script::new("record", source!("record.lua")),
@@ -129,6 +131,7 @@ static SCRIPTS: LazyLock<[Script; 28]> = LazyLock::new(|| {
         Script::new("set_aside", source!("splice.lua", "set_aside.lua")),
         Script::new("bind_expiring", source!("bind_expiring.lua")),
         Script::new("define", source!("define.lua")),
+        Script::new("history", source!("history.lua")),
         Script::new("join", source!("join.lua")),
         Script::new("part", source!("topology.lua", "part.lua")),
         Script::new("use_queue", source!("use_queue.lua")),

@@ -18,6 +18,7 @@ use crate::connection::{Link, LinkOwner, Role, Target, closed, command, refusal}
 use crate::cycle::Credits;
 use crate::due::Due;
 use crate::envelope::Limits;
+use crate::history::History;
 use crate::identity::Identity;
 use crate::keys::Keys;
 use crate::lease::Lease;
@@ -61,6 +62,9 @@ pub(crate) struct Session {
     pub(crate) lost_before: AtomicU64,
     /// Which run of the server the command connection is to.
     pub(crate) run_id: Mutex<Option<String>>,
+    /// What the server has counted of what was declared, and how often it has lost everything.
+    pub(crate) history: Mutex<History>,
+    pub(crate) flushes: AtomicU64,
     /// The delivery tags of what is published.
     pub(crate) tags: Tags,
     pub(crate) backlog: Backlog,
@@ -124,6 +128,8 @@ impl Session {
                 good_until: AtomicU64::new(u64::MAX),
                 lost_before: AtomicU64::default(),
                 run_id: Mutex::default(),
+                history: Mutex::default(),
+                flushes: AtomicU64::default(),
                 tags: Tags::new(),
                 backlog: Backlog::default(),
                 routes: Mutex::default(),
@@ -206,6 +212,7 @@ impl Session {
         }
         self.deliver_broadcasts();
         self.submit_route_checks();
+        self.submit_history();
         self.submit_wait();
         self.watch_due(hub);
         self.command.flush(hub);

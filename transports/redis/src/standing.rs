@@ -227,6 +227,9 @@ impl Session {
             };
             if is_deleted {
                 self.end_consumers_of(&look.queue);
+                if self.has_registry() {
+                    self.forget_deleted(&look.queue);
+                }
                 continue;
             }
             match consumers {

@@ -17,7 +17,11 @@ use crate::define::differs;
 
 /// The declarations of this process on one broker.
 #[derive(Default)]
-pub(crate) struct Topology(Mutex<Declared>);
+pub(crate) struct Topology {
+    declared: Mutex<Declared>,
+    /// How often something was declared that a server keeps.
+    told: AtomicU64,
+}
 
 #[derive(Default)]
 struct Declared {
@@ -86,6 +90,16 @@ impl Topology {
         let topology = Arc::new(Topology::default());
         all.push((broker.to_owned(), Arc::downgrade(&topology)));
         topology
+    }
+
+    /// Notes that something was declared that a server keeps.
+    pub(crate) fn note_told(&self) {
+        self.told.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Returns how often that was so.
+    pub(crate) fn told(&self) -> u64 {
+        self.told.load(Ordering::Acquire)
     }
 
     /// Notes an exchange.
@@ -337,7 +351,7 @@ impl Topology {
 
     fn lock(&self) -> MutexGuard<'_, Declared> {
         // Nothing panics while the lock is held; a poisoned table is as good as any.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.declared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

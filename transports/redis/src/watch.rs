@@ -4,6 +4,7 @@
 //! message, which is why a [blocking move](crate::waiters) waits where most messages are.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use kombu_core::ShortStr;
 use redis::Value;
@@ -58,7 +59,9 @@ impl Session {
             // Everything is gone, what was bound and the server's memory of our inboxes too.
             _ => {
                 self.lock(&self.route_cache).clear();
-                self.assert_all_bindings();
+                self.handle_lost_history();
+                // Only now, for whoever publishes on another thread: what is sent later comes after that.
+                self.flushes.fetch_add(1, Ordering::Release);
                 self.lock(&self.standings).doubt();
                 self.poller().handle_flushed(self);
                 self.ask_for_policies();

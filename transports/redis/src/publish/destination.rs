@@ -37,6 +37,14 @@ impl Destination {
         }
     }
 
+    /// Returns how many queues it goes to by name.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Destination::Lists(lists) | Destination::Queues(lists) => lists.len(),
+            Destination::Held(..) | Destination::Broadcast(..) => 0,
+        }
+    }
+
     /// Says whether the commands make one transaction.
     pub(super) fn is_transaction(&self, session: &Session) -> bool {
         match self {

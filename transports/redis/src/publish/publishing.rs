@@ -1,6 +1,7 @@
 //! A publish that was handed to the connection: what its answer means, and where it goes next.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use kombu_core::{Confirmation, Error, ErrorKind, Outcome, Result, ShortStr};
@@ -31,6 +32,8 @@ pub(crate) struct Publishing {
     /// Whether some queue keeps it.
     is_stored: bool,
     detour: Option<Box<Detour>>,
+    /// How often the server had lost everything when it was sent.
+    flushes: u64,
     is_repeated: bool,
 }
 
@@ -50,7 +53,8 @@ pub(super) fn submit(session: &Session, ticket: Ticket, Way { destination, ahead
     let destination = destination.by_policy(session, &ticket.envelope);
     let detour = (!ahead.is_empty()).then(|| Box::new(Detour { ahead, ..Detour::default() }));
     let (reached, heard, is_stored) = (Vec::new(), 0, false);
-    Publishing { ticket, destination, route, reached, heard, is_stored, detour, is_repeated: false }
+    let flushes = session.flushes.load(Ordering::Acquire);
+    Publishing { ticket, destination, route, reached, heard, is_stored, detour, flushes, is_repeated: false }
         .submit(session, prepared);
 }
 
@@ -73,21 +77,23 @@ impl Publishing {
 
     /// Uses the server's answer.
     pub(crate) fn handle_answer(mut self, session: &Session, value: Value) {
+        let mut missing = Vec::new();
         if session.has_registry()
             && let (Destination::Lists(lists), Value::Array(found)) = (&mut self.destination, &value)
         {
             // The others are not there.
             let mut found = found.iter();
-            lists.retain(|_| found.next() == Some(&Value::Int(1)));
+            missing.extend(lists.extract_if(.., |_| found.next() != Some(&Value::Int(1))));
         }
         let mut is_stored = !matches!(self.destination, Destination::Broadcast(..));
         let queues = match (&mut self.destination, &value) {
             (Destination::Held(..), _) => session.pushed(&value, &[]).map(|_| 1),
             (Destination::Queues(lists), _) => {
                 let queues: Vec<ShortStr> = lists.iter().map(|(_, queue, _)| queue.clone()).collect();
-                session.pushed(&value, &queues).map(|missing| {
+                session.pushed(&value, &queues).map(|absent| {
                     let mut places = 0..;
-                    lists.retain(|_| places.next().is_none_or(|place| !missing.contains(&place)));
+                    let is_absent = |_: &mut List| places.next().is_some_and(|place| absent.contains(&place));
+                    missing.extend(lists.extract_if(.., is_absent));
                     lists.len()
                 })
             }
@@ -122,11 +128,30 @@ impl Publishing {
             (_, other) => Err(unexpected("publish", other).with_outcome(Outcome::Unknown)),
         };
         match queues {
+            Ok(_) if !missing.is_empty() => self.miss(session, missing),
             Ok(queues) => self.go_on(session, queues, is_stored),
             // Where it is already it stays.
             Err(error) if self.is_somewhere() => self.end(session, Err(error.with_outcome(Outcome::Unknown))),
             Err(error) => self.end(session, Err(error)),
         }
+    }
+
+    /// Some of the queues are not there. What was declared here was declared again when the server told that it has lost everything: the
+    /// message goes there once more.
+    fn miss(mut self, session: &Session, missing: Vec<List>) {
+        missing.iter().for_each(|(_, queue, _)| session.handle_missing_queue(queue));
+        let flushes = session.flushes.load(Ordering::Acquire);
+        if flushes == self.flushes {
+            let queues = self.destination.len();
+            return self.go_on(session, queues, queues > 0);
+        }
+        self.flushes = flushes;
+        self.is_stored |= self.destination.len() > 0;
+        if let Destination::Lists(lists) | Destination::Queues(lists) = &mut self.destination {
+            self.reached.append(lists);
+            *lists = missing;
+        }
+        self.submit_again(session, false);
     }
 
     /// Notes that `queues` more have it, and goes on to the next destination, if there is one.

@@ -9,6 +9,9 @@ use super::script;
 pub(crate) struct Define<'a> {
     /// The hash of the exchange or queue.
     pub(crate) key: &'a str,
+    /// The hash of policies; and the queue with its arguments about the life of messages, in JSON, if it has any.
+    pub(crate) policies: &'a str,
+    pub(crate) policy: Option<(&'a str, &'a [u8])>,
     /// Names and values of its fields.
     pub(crate) fields: &'a [(&'static str, String)],
 }
@@ -16,8 +19,9 @@ pub(crate) struct Define<'a> {
 impl Define<'_> {
     /// Returns the command.
     pub(crate) fn command(&self) -> Cmd {
-        let mut command = script("define").evalsha(1);
-        command.arg(self.key);
+        let mut command = script("define").evalsha(2);
+        let (queue, policy) = self.policy.unwrap_or_default();
+        command.arg(self.key).arg(self.policies).arg(queue).arg(policy);
         for (name, value) in self.fields {
             command.arg(name).arg(value);
         }

@@ -51,6 +51,10 @@ pub(crate) struct DeclareQueue<'a> {
     pub(crate) owner: Option<&'a str>,
     /// After how many milliseconds without use it goes.
     pub(crate) expires: Option<u64>,
+    /// Its arguments about the life of messages, in JSON, if it has any.
+    pub(crate) policy: Option<&'a [u8]>,
+    /// Whether it was lost and is made again.
+    pub(crate) is_again: bool,
     /// Names and values of its fields.
     pub(crate) fields: &'a [(&'static str, String)],
 }
@@ -58,13 +62,14 @@ pub(crate) struct DeclareQueue<'a> {
 impl DeclareQueue<'_> {
     /// Returns the command.
     pub(crate) fn command(&self) -> Cmd {
-        let DeclareQueue { keys, queue, owner, expires, fields } = *self;
+        let DeclareQueue { keys, queue, owner, expires, policy, is_again, fields } = *self;
         let lists: Vec<String> = keys.lists(queue).collect();
         let mut command = script("declare_queue").evalsha(4 + lists.len());
         command.arg(keys.queue_definition(queue)).arg(keys.consumers()).arg(keys.consumer(owner.unwrap_or_default()));
         command.arg(keys.bound_queue(queue)).arg(lists);
         command.arg(keys.prefix()).arg(queue).arg(owner.unwrap_or_default());
         command.arg(expires.map(|expires| expires.to_string()).unwrap_or_default());
+        command.arg(policy.unwrap_or_default()).arg(if is_again { "a" } else { "" });
         for (name, value) in fields {
             command.arg(name).arg(value);
         }

@@ -233,10 +233,13 @@ pub(crate) fn is_waiting(server: &RedisServer) -> bool {
     clients.text().lines().any(|line| line.contains(" flags=b "))
 }
 
-/// Returns the names of all keys but those that say who consumes.
+/// Returns the names of all keys but those that say who consumes, and how much was declared.
 pub(crate) fn keys(server: &RedisServer) -> Vec<String> {
     let says_who = |key: &String| {
-        key.starts_with("_kombu.rs.consumer") || key.starts_with("_kombu.rs.mark.") || key == "_kombu.rs.dead"
+        key.starts_with("_kombu.rs.consumer")
+            || key.starts_with("_kombu.rs.mark.")
+            || key == "_kombu.rs.dead"
+            || key == "_kombu.rs.history"
     };
     server.keys().into_iter().filter(|key| !says_who(key)).collect()
 }

@@ -6,7 +6,7 @@ use kombu_brokers::{PATIENCE, RedisServer, eventually};
 use kombu_core::method::{BasicPublish, ExchangeBind, ExchangeDeclare, ExchangeDelete, QueueBind, QueueDelete};
 use kombu_core::{Confirmation, Envelope, ErrorKind, ExchangeKind, FieldTable, Result, Value};
 
-use crate::common::{Rig, TestChannel, block_on, bodies, envelope};
+use crate::common::{Rig, TestChannel, block_on, bodies, envelope, keys};
 
 /// Connects as another process would: what this one remembers, it remembers by the server's name.
 fn elsewhere(server: &RedisServer) -> Rig {
@@ -179,9 +179,9 @@ fn what_was_declared_is_declared_again_after_a_flush() {
     bind_by_headers(&channel, "q", "h", FieldTable::from([("a", 1)])).unwrap();
     lead(&channel, "d", "e", "");
     channel.bind("rest", "e", "");
-    let kept = server.keys();
+    let kept = keys(&server);
     server.flushall();
-    assert!(eventually(PATIENCE, || server.keys() == kept), "{kept:?} but {:?}", server.keys());
+    assert!(eventually(PATIENCE, || keys(&server) == kept), "{kept:?} but {:?}", server.keys());
     assert_eq!(queues(&channel, with_headers("h", FieldTable::from([("a", 1)]), "x")), Some(1));
     assert_eq!(queues(&channel, with_headers("h", FieldTable::new(), "y")), Some(1));
     assert_eq!((all(&channel, "q"), all(&channel, "rest")), (vec!["x".into()], vec!["y".into()]));

@@ -4,7 +4,7 @@ use kombu_brokers::{PATIENCE, RedisServer, eventually};
 use kombu_core::method::{BasicPublish, ExchangeDeclare, QueueDeclare, QueueDelete};
 use kombu_core::{Confirmation, Envelope, ErrorKind, ExchangeKind, Outcome, Scope, Value};
 
-use crate::common::{Rig, TestChannel, block_on, bodies, envelope, options};
+use crate::common::{Rig, TestChannel, block_on, bodies, envelope, keys, options};
 
 /// Connects as another process would: what this one remembers, it remembers by the server's name.
 fn elsewhere(server: &RedisServer) -> Rig {
@@ -54,7 +54,7 @@ fn plain_declarations_leave_no_key_without_it() {
         arguments: kombu_core::FieldTable::new(),
     };
     channel.call(|channel| async move { channel.exchange_declare(method).await }).unwrap();
-    assert_eq!(server.keys(), ["_kombu.rs.exchange.inner"]);
+    assert_eq!(keys(&server), ["_kombu.rs.exchange.inner"]);
 }
 
 /// Gives up soon those who say nothing.

@@ -16,10 +16,12 @@ fn the_first_declaration_is_kept() {
     first.arguments = FieldTable::from([("x-max-length", 7)]);
     let mut second = QueueDefinition::default();
     second.durable = true;
+    let policies = server.keys.policies();
     let mut known = Vec::new();
     for definition in [&first, &second] {
         let fields = definition.to_fields().unwrap();
-        let answer: Value = server.run(&Define { key: &key, fields: &fields }.command());
+        let answer: Value =
+            server.run(&Define { key: &key, policies: &policies, policy: None, fields: &fields }.command());
         known.push(definition::read::<QueueDefinition>(&answer).unwrap());
     }
     assert_eq!(known, [None, Some(first.clone())]);
