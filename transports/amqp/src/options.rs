@@ -72,12 +72,16 @@ impl AmqpOptions {
     /// `InvalidArgument` for an unknown name, naming the nearest known one, and for a value that cannot be used; `Unsupported`
     /// for what this transport or this build of it does not do, TLS among it.
     pub(crate) fn new(config: &TransportConfig) -> Result<Self> {
+        Self::read(config, cfg!(feature = "tls"))
+    }
+
+    fn read(config: &TransportConfig, has_tls: bool) -> Result<Self> {
         let (url, table) = (&config.url, &config.options);
         for name in table.keys() {
             check_name(name)?;
         }
         let options = &Taker(table);
-        let tls = tls::read(url.scheme() == "amqps", options)?;
+        let tls = tls::read(url.scheme() == "amqps", options, has_tls)?;
         let mut read = AmqpOptions {
             host: url.host().unwrap_or("localhost").to_owned(),
             port: url.port().unwrap_or(if tls.is_some() { 5671 } else { 5672 }),
@@ -175,9 +179,14 @@ mod tests {
     use super::*;
 
     fn read(url: &str) -> Result<AmqpOptions> {
+        read_in_a_build(url, true)
+    }
+
+    fn read_in_a_build(url: &str, has_tls: bool) -> Result<AmqpOptions> {
         let url: BrokerUrl = url.parse()?;
         let options: FieldTable = url.query().iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        AmqpOptions::new(&TransportConfig { url, alternates: Vec::new(), options, clock: Arc::new(SystemClock) })
+        let config = TransportConfig { url, alternates: Vec::new(), options, clock: Arc::new(SystemClock) };
+        AmqpOptions::read(&config, has_tls)
     }
 
     #[test]
@@ -216,17 +225,15 @@ mod tests {
         assert_eq!(read("amqp://h/?confirm_publish=false").unwrap_err().kind(), ErrorKind::Unsupported);
     }
 
-    #[cfg(not(feature = "tls"))]
     #[test]
     fn without_tls_it_is_refused_and_never_clear_text() {
         for url in ["amqps://h", "amqp://h/?ssl=true", "amqp://h/?ca_certs=/x"] {
-            let error = read(url).unwrap_err();
+            let error = read_in_a_build(url, false).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Unsupported, "{url}");
             assert!(error.to_string().contains("feature `amqp-tls`"), "{error}");
         }
     }
 
-    #[cfg(feature = "tls")]
     #[test]
     fn tls_is_read() {
         let options = read("amqps://h/?ca_certs=/ca&ssl_certfile=/c&keyfile=/k").unwrap();

@@ -33,8 +33,8 @@ pub(super) const NAMES: &[&str] = &[
     "ssl_cert_reqs",
 ];
 
-/// Reads them; `None` is clear text.
-pub(super) fn read(is_amqps: bool, options: &Taker<'_>) -> Result<Option<TlsOptions>> {
+/// Reads them; `None` is clear text. A build without TLS refuses what asks for it.
+pub(super) fn read(is_amqps: bool, options: &Taker<'_>, has_tls: bool) -> Result<Option<TlsOptions>> {
     let text = |name: &'static str, prefixed: &'static str| match options.optional_text(name)? {
         Some(text) => Ok(Some(text)),
         None => options.optional_text(prefixed),
@@ -54,7 +54,7 @@ pub(super) fn read(is_amqps: bool, options: &Taker<'_>) -> Result<Option<TlsOpti
     if asked == Some(false) {
         return Err(invalid("ssl", "is false, but the URL or another option asks for TLS"));
     }
-    if !cfg!(feature = "tls") {
+    if !has_tls {
         return Err(Error::new(
             ErrorKind::Unsupported,
             "this program is built without TLS, and credentials and messages are not sent in clear text instead: \
