@@ -1,14 +1,14 @@
 //! The living end of a connection: how it is made, kept, and made again.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::closed;
 use super::event::ConnectionEvent;
 use super::inner::Inner;
+use super::live::Live;
 use super::observer::Observer;
-use crate::capability::Capabilities;
 use crate::channel::Channel;
 use crate::consumer::ConsumerCore;
 use crate::entity::{Exchange, Queue};
@@ -19,71 +19,6 @@ use crate::race::{First, first};
 use crate::reply;
 use crate::transport::Transport;
 
-/// A connected transport with the channel that declares and publishes.
-pub(crate) struct Live {
-    pub(super) transport: Arc<dyn Transport>,
-    pub(crate) channel: Arc<dyn Channel>,
-    /// Differs from that of every other `Live` of the process; what was declared through one is unknown to the next.
-    pub(crate) generation: u64,
-    /// The largest body that the transport takes.
-    pub(crate) max_body: u64,
-    /// Whether each message is looked at, for what else the transport does not take.
-    pub(crate) limits_messages: bool,
-    channel_is_dead: AtomicBool,
-    transport_is_dead: AtomicBool,
-}
-
-impl Live {
-    fn new(transport: Arc<dyn Transport>, channel: Arc<dyn Channel>) -> Arc<Self> {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        let generation = NEXT.fetch_add(1, Ordering::Relaxed);
-        let capabilities = transport.capabilities();
-        let max_body = capabilities.max_body.unwrap_or(u64::MAX);
-        let limits_messages = capabilities.limits_messages();
-        Arc::new(Live {
-            transport,
-            channel,
-            generation,
-            max_body,
-            limits_messages,
-            channel_is_dead: AtomicBool::new(false),
-            transport_is_dead: AtomicBool::new(false),
-        })
-    }
-
-    pub(crate) fn is_dead(&self) -> bool {
-        self.channel_is_dead.load(Ordering::Acquire)
-    }
-
-    /// Marks as lost what died with an error of `scope`; says whether that is news. The next operation makes another.
-    pub(crate) fn bury(&self, scope: Scope) -> bool {
-        match scope {
-            Scope::Connection => {
-                self.channel_is_dead.store(true, Ordering::Release);
-                !self.transport_is_dead.swap(true, Ordering::AcqRel)
-            }
-            Scope::Channel => !self.channel_is_dead.swap(true, Ordering::AcqRel),
-            Scope::Operation => false,
-        }
-    }
-
-    /// Returns what the broker behind it can do.
-    pub(crate) fn capabilities(&self) -> Arc<Capabilities> {
-        self.transport.capabilities()
-    }
-
-    /// Opens a channel of its own for a consumer.
-    pub(crate) async fn open_channel(&self) -> Result<Arc<dyn Channel>> {
-        self.transport.channel().await
-    }
-
-    pub(super) async fn shut_down(&self) -> Result<()> {
-        self.bury(Scope::Connection);
-        let channel = self.channel.close().await;
-        self.transport.close().await.and(channel)
-    }
-}
-
 impl Inner {
     /// Returns the living channel, connecting if there is none; until `deadline`, or for ever.
     pub(crate) async fn ensure_live(&self, deadline: Option<Instant>) -> Result<Arc<Live>> {
@@ -92,7 +27,7 @@ impl Inner {
         }
         if let Some(dead) = self.live.swap(None) {
             let patience = self.hub()?.sleep(self.options.connect_timeout);
-            if !dead.transport_is_dead.load(Ordering::Acquire)
+            if !dead.needs_new_transport()
                 && let First::Left(Ok(channel)) = first(dead.transport.channel(), patience).await
             {
                 return Ok(self.adopt(Arc::clone(&dead.transport), channel));

@@ -1,11 +1,13 @@
 //! What applications hold of a broker: [`Connection`].
 
 mod builder;
+mod ending;
 mod event;
 mod failover;
 mod inner;
 mod lane;
 mod link;
+mod live;
 mod observer;
 mod placement;
 mod topology;
@@ -30,7 +32,7 @@ pub use builder::ConnectionBuilder;
 pub use event::ConnectionEvent;
 pub use failover::FailoverStrategy;
 pub(crate) use inner::{Inner, Late};
-pub(crate) use link::Live;
+pub(crate) use live::Live;
 pub(crate) use observer::Observer;
 pub use placement::IoPlacement;
 

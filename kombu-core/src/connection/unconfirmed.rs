@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::inner::Inner;
-use super::link::Live;
+use super::live::Live;
 use crate::answer::Confirm;
 use crate::channel::Unconfirmed;
 use crate::error::{Error, ErrorKind, Result};

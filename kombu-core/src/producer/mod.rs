@@ -1,5 +1,6 @@
 //! Producers: what publishes.
 
+mod confirm;
 mod declared;
 mod publish;
 
@@ -14,8 +15,9 @@ use crate::error::Result;
 use crate::serialization::IntoBody;
 use crate::short_str::ShortStr;
 
+pub use confirm::Confirmed;
 use declared::Declared;
-pub use publish::{Confirmed, Publish};
+pub use publish::Publish;
 
 /// Publishes messages through a connection. Cheap to clone; clones share it.
 ///

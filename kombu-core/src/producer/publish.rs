@@ -1,6 +1,5 @@
 //! One publish.
 
-use std::borrow::Borrow;
 use std::future::IntoFuture;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,8 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Producer, Shared};
-use crate::answer::{Answer, Confirmation, Returned};
+use super::Producer;
+use super::confirm::{Address, Confirmed, addressed, confirm_later, read_answer, read_later};
 use crate::compression;
 use crate::connection::{Inner, Late, closed};
 use crate::entity::Exchange;
@@ -22,14 +21,6 @@ use crate::properties::{DeliveryMode, Properties};
 use crate::serialization::Body;
 use crate::short_str::ShortStr;
 use crate::{FieldTable, Value};
-
-/// The broker has the message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Confirmed {
-    /// How many queues got it, where the transport knows; for a broadcast, how many receivers. `Some(0)`: it matched no queue
-    /// and is gone; [`mandatory`](Publish::mandatory) makes that an error.
-    pub queues: Option<u32>,
-}
 
 /// A message about to be published, made by [`Producer::publish`].
 ///
@@ -302,18 +293,6 @@ impl std::fmt::Debug for Publish<'_> {
     }
 }
 
-/// Where a message goes: what an error says of it. `N` is [`ShortStr`], borrowed or owned.
-struct Address<N> {
-    exchange: N,
-    routing_key: N,
-}
-
-impl Address<&ShortStr> {
-    fn into_owned(self) -> Address<ShortStr> {
-        Address { exchange: self.exchange.clone(), routing_key: self.routing_key.clone() }
-    }
-}
-
 /// What [`Publish::property`] refuses.
 const KNOWN_PROPERTIES: [&str; 16] = [
     "content_type",
@@ -340,76 +319,6 @@ fn unsent(error: Error) -> Pending<Confirmed> {
 }
 
 static DEFAULT_EXCHANGE: ShortStr = ShortStr::from_static("");
-
-/// Gives an answer to come its deadline.
-#[inline(never)]
-fn confirm_later(
-    producer: &Producer,
-    timeout: Duration,
-    answer: Answer<Confirmation>,
-    address: Address<ShortStr>,
-) -> Pending<Confirmed> {
-    match producer.shared.connection.inner.terms("basic.publish", timeout) {
-        Ok(terms) => {
-            let shared = Arc::clone(&producer.shared);
-            Pending::new(terms.of_publish(Sent::Yes), read_later(shared, address, answer))
-        }
-        Err(error) => Pending::ready(Err(error)),
-    }
-}
-
-async fn read_later(
-    shared: Arc<Shared>,
-    address: Address<ShortStr>,
-    answer: Answer<Confirmation>,
-) -> Result<Confirmed> {
-    let result = answer.await;
-    read_answer(&shared, &address, result)
-}
-
-#[inline]
-fn read_answer(
-    shared: &Shared,
-    address: &Address<impl Borrow<ShortStr>>,
-    result: Result<Confirmation>,
-) -> Result<Confirmed> {
-    match result {
-        Ok(Confirmation::Confirmed { queues }) => {
-            if queues == Some(0) {
-                shared.tell_unroutable(address.exchange.borrow(), address.routing_key.borrow());
-            }
-            Ok(Confirmed { queues })
-        }
-        Ok(Confirmation::Returned(returned)) => Err(came_back(&returned, address)),
-        Err(error) => Err(addressed(answerless(error), address)),
-    }
-}
-
-#[cold]
-fn came_back(returned: &Returned, address: &Address<impl Borrow<ShortStr>>) -> Error {
-    addressed(Error::new(ErrorKind::Returned, format!("{} {}", returned.code, returned.text)), address)
-}
-
-/// A publish that was handed to the transport and got no answer may have reached the broker, unless the transport says not.
-fn answerless(error: Error) -> Error {
-    match error.kind() {
-        ErrorKind::ConnectionLost | ErrorKind::Timeout | ErrorKind::Closed | ErrorKind::ChannelGone
-            if error.outcome().is_none() =>
-        {
-            error.with_outcome(Outcome::Unknown)
-        }
-        _ => error,
-    }
-}
-
-#[cold]
-fn addressed(error: Error, address: &Address<impl Borrow<ShortStr>>) -> Error {
-    let error = error
-        .during("basic.publish")
-        .with("exchange", address.exchange.borrow())
-        .with("routing_key", address.routing_key.borrow());
-    if error.outcome().is_some() { error } else { error.with_outcome(Outcome::NotSent) }
-}
 
 /// Connects, declares the exchange, and then publishes, behind everything asked for before.
 #[cold]
