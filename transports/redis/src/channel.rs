@@ -121,8 +121,6 @@ impl Channel for RedisChannel {
 
     async fn queue_purge(&self, queue: ShortStr) -> Result<u32> {
         let session = self.in_order().await?;
-        let checked = session.check_queue(&queue).await;
-        self.answered("queue.purge", checked).await?;
         let purged = session.queue_purge(&queue).await;
         self.answered("queue.purge", purged.map_err(|error| error.with("queue", &queue))).await
     }
@@ -253,7 +251,7 @@ impl ChannelCore {
         let tag = self.name_consumer(method.consumer_tag.clone())?;
         let consumer = Consumer::new(tag.clone(), &method, session.next_consumer(), sink, self)?;
         session.topology.add_consumer(&method.queue, method.exclusive)?;
-        if let Err(error) = session.join(&consumer).await {
+        if let Err(error) = session.join(&consumer, true).await {
             session.topology.remove_consumer(&method.queue);
             return Err(error);
         }

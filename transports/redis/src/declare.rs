@@ -274,6 +274,9 @@ impl Session {
 
     /// Removes the ready messages of a queue.
     pub(crate) async fn queue_purge(&self, queue: &str) -> Result<u32> {
+        if self.has_registry() {
+            return self.use_queue(queue, true).await;
+        }
         let lists: Vec<String> = self.keys.lists(queue).collect();
         let answers = self.transaction(2 * lists.len(), |out| {
             for list in &lists {

@@ -44,8 +44,17 @@ impl Session {
         self.quiesce(|poller| !poller.is_taking_from(queue)).await;
         self.remove_bindings(queue, &facts.bindings).await?;
         self.forget_policy(queue);
-        let rest = QueueDelete { if_unused: false, if_empty: false, ..method };
-        Ok(count + self.remove_queue(&rest).await?)
+        if !method.if_unused && !method.if_empty {
+            return self.remove_queue(&method).await;
+        }
+        if !self.has_registry() {
+            // What went back has made the queue anew, and so may others have done meanwhile: the conditions still hold.
+            match self.remove_queue(&method).await {
+                Err(error) if error.kind() != ErrorKind::PreconditionFailed => return Err(error),
+                removed => count += removed.unwrap_or(0),
+            }
+        }
+        Ok(count)
     }
 
     /// Removes a queue whose owner is dead, unless another has it by now.

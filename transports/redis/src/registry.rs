@@ -27,14 +27,21 @@ impl Session {
         if !self.has_registry() {
             return Ok(());
         }
-        let used = UseQueue { keys: &self.keys, queue }.command();
+        self.use_queue(queue, false).await.map(drop)
+    }
+
+    /// Makes sure of the same, and removes the ready messages if `purges`; returns how many those were.
+    ///
+    /// # Errors
+    ///
+    /// As for [`check_queue`](Session::check_queue).
+    pub(crate) async fn use_queue(&self, queue: &str, purges: bool) -> Result<u32> {
+        let name = Arc::clone(self.lock(&self.identity).name());
+        let used = UseQueue { keys: &self.keys, queue, purged_by: purges.then_some(&*name) }.command();
         let answer = self.call_script(1, |out| used.write_packed_command(out)).await?;
-        match UseQueue::read(&answer)? {
-            None => Err(Error::new(ErrorKind::NotFound, "there is no queue of that name")
-                .in_scope(Scope::Channel)
-                .with("queue", queue)),
-            Some(owner) => self.check_owner(queue, &owner),
-        }
+        let (owner, count) = UseQueue::read(&answer)?.ok_or_else(|| no_queue(queue))?;
+        self.check_owner(queue, &owner)?;
+        Ok(count)
     }
 
     /// Makes a queue, or makes sure that it is there as it is declared.
@@ -85,9 +92,7 @@ impl Session {
         self.topology.note_change(exchange);
         match answer {
             redis::Value::Int(0) => Err(crate::binding::no_exchange(exchange).in_scope(Scope::Channel)),
-            redis::Value::Int(-1) => Err(Error::new(ErrorKind::NotFound, "there is no queue of that name")
-                .in_scope(Scope::Channel)
-                .with("queue", queue)),
+            redis::Value::Int(-1) => Err(no_queue(queue)),
             _ => Ok(()),
         }
     }
@@ -161,6 +166,12 @@ impl Session {
             .in_scope(Scope::Channel)
             .with("queue", queue))
     }
+}
+
+/// AMQP 404 for a queue.
+#[cold]
+pub(crate) fn no_queue(queue: &str) -> Error {
+    Error::new(ErrorKind::NotFound, "there is no queue of that name").in_scope(Scope::Channel).with("queue", queue)
 }
 
 /// Makes sure that a name is not the broker's.

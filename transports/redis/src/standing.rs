@@ -15,6 +15,7 @@ use redis::Value;
 use crate::connection::command;
 use crate::consumer::Consumer;
 use crate::definition::pairs;
+use crate::registry::no_queue;
 use crate::request::Request;
 use crate::scripts::{Join, Joined, Part, Room};
 use crate::session::Session;
@@ -70,17 +71,18 @@ impl Standings {
 }
 
 impl Session {
-    /// Notes a consumer in Redis.
+    /// Notes a consumer in Redis; a new one (`is_new`) only of a queue that is there.
     ///
     /// # Errors
     ///
-    /// `AccessRefused` when another keeps it out.
-    pub(crate) async fn join(self: &Arc<Self>, consumer: &Consumer) -> Result<()> {
+    /// `AccessRefused` when another keeps it out, `NotFound`.
+    pub(crate) async fn join(self: &Arc<Self>, consumer: &Consumer, is_new: bool) -> Result<()> {
         let Consumer { queue, number, priority, exclusive, .. } = consumer;
         for _ in 0..JOINS {
             let name = self.ensure_registered();
             let (number, priority, exclusive) = (*number, *priority, *exclusive);
-            let join = Join { keys: &self.keys, name: &name, number, queue, priority, exclusive }.command();
+            let (keys, name, is_checked) = (&self.keys, &*name, is_new && self.has_registry());
+            let join = Join { keys, name, number, queue, priority, exclusive, is_checked }.command();
             let answer = self.call_script(1, |out| join.write_packed_command(out)).await?;
             match Join::read(&answer)? {
                 Joined::Yes { deleted, is_ranked } => {
@@ -107,7 +109,8 @@ impl Session {
                         .in_scope(kombu_core::Scope::Channel)
                         .with("queue", queue));
                 }
-                Joined::Unknown => drop(self.lose_lease(&name)),
+                Joined::Missing => return Err(no_queue(queue)),
+                Joined::Unknown => drop(self.lose_lease(name)),
             }
         }
         let message = "the server does not know the name the connection registers by";
@@ -281,7 +284,7 @@ impl Session {
         for queue in queues {
             let consumers = self.poller().consumers_of(&queue);
             for consumer in consumers {
-                match self.join(&consumer).await {
+                match self.join(&consumer, false).await {
                     Ok(()) => {}
                     Err(error) if error.kind() == ErrorKind::AccessRefused => self.end_refused(&consumer, error),
                     Err(error) => {

@@ -3,12 +3,13 @@
 -- KEYS  1 consumers of the queue, 2 its mark, 3 consumers by lease, 4 the entry of the connection, 5 the definition of the queue,
 --       then its lists
 -- ARGV  1 the name the connection takes messages under, 2 the number of the consumer, 3 the queue, 4 the consumer's priority,
---       5 "x" if it is to be alone
+--       5 "x" if it is to be alone, 6 "r" if the queue must have a definition
 -- Returns {1, what tells the last deletion of the queue from others, or "", do some consumers come before others}; {0} when it is
--- kept out; {-1} when the name is not registered.
+-- kept out; {-1} when the name is not registered, {-2} when the queue is not there.
 --
 -- A consumer is noted as `<name>:<number>` with when it came, its priority, and letters: x when it is alone, f while it has no room.
 if not redis.call('ZSCORE', KEYS[3], ARGV[1]) then return {-1} end
+if ARGV[6] == 'r' and redis.call('EXISTS', KEYS[5]) == 0 then return {-2} end
 -- Redis judges memory at the first write: this one needs none.
 redis.call('HDEL', KEYS[1], '')
 local own = ARGV[1] .. ':' .. ARGV[2]

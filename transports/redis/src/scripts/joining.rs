@@ -21,6 +21,8 @@ pub(crate) struct Join<'a> {
     pub(crate) priority: i64,
     /// Whether it is to be alone.
     pub(crate) exclusive: bool,
+    /// Whether the queue must have a definition.
+    pub(crate) is_checked: bool,
 }
 
 /// What the server says to that.
@@ -37,17 +39,20 @@ pub(crate) enum Joined {
     KeptOut,
     /// The name is not registered.
     Unknown,
+    /// The queue is not there.
+    Missing,
 }
 
 impl Join<'_> {
     /// Returns the command.
     pub(crate) fn command(&self) -> Cmd {
-        let Join { keys, name, number, queue, priority, exclusive } = *self;
+        let Join { keys, name, number, queue, priority, exclusive, is_checked } = *self;
         let lists: Vec<String> = keys.lists(queue).collect();
         let mut command = script("join").evalsha(5 + lists.len());
         command.arg(keys.consumers_of(queue)).arg(keys.mark(queue)).arg(keys.consumers()).arg(keys.consumer(name));
         command.arg(keys.queue_definition(queue)).arg(lists);
         command.arg(name).arg(number).arg(queue).arg(priority).arg(if exclusive { "x" } else { "" });
+        command.arg(if is_checked { "r" } else { "" });
         command
     }
 
@@ -64,6 +69,7 @@ impl Join<'_> {
             }
             [Value::Int(0)] => Ok(Joined::KeptOut),
             [Value::Int(-1)] => Ok(Joined::Unknown),
+            [Value::Int(-2)] => Ok(Joined::Missing),
             _ => Err(unexpected("join", answer)),
         }
     }

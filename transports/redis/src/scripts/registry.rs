@@ -13,6 +13,8 @@ pub(crate) struct UseQueue<'a> {
     pub(crate) keys: &'a Keys,
     /// The queue.
     pub(crate) queue: &'a str,
+    /// The name of the connection that removes its messages, if they are removed: another's own keeps them.
+    pub(crate) purged_by: Option<&'a str>,
 }
 
 impl UseQueue<'_> {
@@ -22,19 +24,25 @@ impl UseQueue<'_> {
         let mut command = script("use_queue").evalsha(3 + lists.len());
         command.arg(self.keys.queue_definition(self.queue)).arg(self.keys.consumers_of(self.queue));
         command.arg(self.keys.consumers()).arg(lists);
+        if let Some(name) = self.purged_by {
+            command.arg(name);
+        }
         command
     }
 
-    /// Reads the answer: who has it exclusively, if anybody does; `None` when it is not there.
+    /// Reads the answer: who has it exclusively, or "", and how many messages were removed; `None` when it is not there.
     ///
     /// # Errors
     ///
     /// `Protocol` when it is not this script's.
-    pub(crate) fn read(answer: &Value) -> Result<Option<String>> {
+    pub(crate) fn read(answer: &Value) -> Result<Option<(String, u32)>> {
         let Value::Array(items) = answer else { return Err(unexpected("use_queue", answer)) };
         match &items[..] {
             [Value::Int(0)] => Ok(None),
-            [Value::Int(1), Value::BulkString(owner)] => Ok(Some(String::from_utf8_lossy(owner).into_owned())),
+            [Value::Int(1), Value::BulkString(owner), Value::Int(count)] => {
+                let owner = String::from_utf8_lossy(owner).into_owned();
+                Ok(Some((owner, u32::try_from(*count).unwrap_or(u32::MAX))))
+            }
             _ => Err(unexpected("use_queue", answer)),
         }
     }

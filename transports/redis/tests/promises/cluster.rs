@@ -5,7 +5,7 @@ use kombu_core::method::{BasicPublish, QueueDeclare};
 use kombu_core::{Envelope, ErrorKind, ExchangeKind, FieldTable, Value};
 
 use crate::common::{Rig, block_on, bodies, envelope, options};
-use crate::failover::{confirmed, consumed, everything_outlives, replicated};
+use crate::failover::{confirmed, consumed, everything_outlives, policies_outlive, replicated};
 
 const PREFIX: &str = "{shop}:";
 
@@ -147,6 +147,17 @@ fn a_replica_takes_over_and_everything_goes_on() {
         cluster.node_mut(owner).kill();
     });
     assert_eq!(cluster.owner(PREFIX), owner + 3, "its replica has it now");
+}
+
+#[test]
+fn queues_do_on_the_replica_what_they_were_declared_to_do() {
+    let mut cluster = RedisCluster::start(3, 1);
+    let owner = cluster.owner(PREFIX);
+    let rig = connect(&cluster, elsewhere(&cluster));
+    policies_outlive(&rig.channel(), || {
+        replicated(cluster.node(owner), "{shop}:mark");
+        cluster.node_mut(owner).kill();
+    });
 }
 
 #[test]

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use kombu_brokers::RedisServer;
-use kombu_core::{Confirm, Confirmation};
+use kombu_core::method::{BasicPublish, QueueDeclare};
+use kombu_core::{Confirm, Confirmation, Envelope, FieldTable};
 
-use crate::common::{Inbox, TestChannel, block_on, bodies};
+use crate::common::{Inbox, TestChannel, block_on, bodies, envelope, options};
 
 /// Fails unless what is held, what waits and what is published meanwhile outlive a failover: `fail_over` takes the master away
 /// once its replica has everything.
@@ -25,6 +26,62 @@ pub(crate) fn everything_outlives(channel: &TestChannel, fail_over: impl FnOnce(
     let kept = channel.get("waiting").unwrap();
     assert_eq!(bodies(std::slice::from_ref(&kept)), ["kept"]);
     channel.ack(kept.tag).unwrap();
+}
+
+/// Fails unless queues do after a failover what they were declared to do before it, with what they got before and after.
+#[track_caller]
+pub(crate) fn policies_outlive(channel: &TestChannel, fail_over: impl FnOnce()) {
+    let dying = |more: FieldTable| {
+        let mut all = options([("x-dead-letter-exchange", ""), ("x-dead-letter-routing-key", "dead")]);
+        all.extend(more);
+        all
+    };
+    let declare = |queue: &str, arguments: FieldTable| {
+        channel.declare(QueueDeclare { queue: queue.into(), arguments, ..QueueDeclare::default() }).unwrap();
+    };
+    channel.queue("dead");
+    declare("rejected", dying(FieldTable::new()));
+    declare("fleeting", dying(options([("x-message-ttl", 2000)])));
+    declare("short", dying(options([("x-max-length", 2)])));
+    channel.delayed_exchange("later", "direct");
+    channel.bind("dead", "later", "k");
+    let late = |body: &str| {
+        let mut late = Envelope::clone(&envelope("later", "k", body));
+        late.headers = FieldTable::from([("x-delay", 2000)]).into();
+        block_on(channel.channel.basic_publish(BasicPublish::default(), late.into())).unwrap();
+    };
+    let dead = channel.consume("dead");
+    channel.publish("", "rejected", "rejected");
+    let held = channel.get("rejected").unwrap();
+    channel.publish("", "fleeting", "expired before");
+    late("late before");
+    for body in ["pushed out before", "pushed out after", "kept"] {
+        channel.publish("", "short", body);
+    }
+    fail_over();
+    channel.publish("", "short", "new");
+    channel.publish("", "fleeting", "expired after");
+    late("late after");
+    channel.settle(channel.channel.basic_reject(held.tag, false)).unwrap();
+    let expected = [
+        "expired after",
+        "expired before",
+        "late after",
+        "late before",
+        "pushed out after",
+        "pushed out before",
+        "rejected",
+    ];
+    let mut seen = BTreeSet::new();
+    while seen.len() < expected.len() {
+        for delivery in dead.take(1) {
+            seen.extend(bodies(std::slice::from_ref(&delivery)));
+            channel.ack(delivery.tag).unwrap();
+        }
+    }
+    assert!(seen.iter().eq(expected.iter()), "{seen:?}");
+    let left: Vec<_> = (0..2).map(|_| channel.get("short").unwrap()).collect();
+    assert_eq!(bodies(&left), ["kept", "new"]);
 }
 
 /// Fails unless each reached its queue.

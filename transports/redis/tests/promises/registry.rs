@@ -209,3 +209,27 @@ fn a_message_that_one_of_its_queues_cannot_take_is_in_none() {
     }
     assert_eq!(channel.publish("x", "k", "y"), Some(3));
 }
+
+#[test]
+fn a_condition_is_asked_and_kept_in_one_step() {
+    let server = RedisServer::start();
+    let rig = Rig::with(&server, registry());
+    let channel = rig.channel();
+    channel.queue("q");
+    let mut monitor = server.monitor();
+    let method = QueueDelete { queue: "q".into(), if_unused: true, if_empty: true };
+    channel.call(|channel| async move { channel.queue_delete(method).await }).unwrap();
+    // Whoever declares a queue of that name a moment later has another.
+    let deletes = |command: &kombu_brokers::MonitoredCommand| {
+        let words = command.texts();
+        command.name() == "EVALSHA" && words.iter().any(|word| word == "_kombu.rs.bound.queue.q")
+    };
+    server.command(&["PING"]);
+    assert_eq!(monitor.take().iter().filter(|command| deletes(command)).count(), 1);
+    let method = QueueDelete { queue: "q".into(), if_empty: true, ..QueueDelete::default() };
+    channel.queue("q");
+    assert_eq!(channel.publish("", "q", "x"), Some(1));
+    let kept = channel.call(|channel| async move { channel.queue_delete(method).await }).unwrap_err();
+    assert_eq!((kept.kind(), kept.scope()), (ErrorKind::PreconditionFailed, Scope::Channel));
+    assert_eq!(server.command(&["LLEN", "q"]).int(), 1);
+}

@@ -4,7 +4,7 @@ use kombu_brokers::{CertificateAuthority, PATIENCE, RedisServer, eventually};
 use kombu_core::{Confirmation, Error, ErrorKind, FieldTable, Value};
 
 use crate::common::{Rig, block_on, bodies, options};
-use crate::failover::{confirmed, everything_outlives, replicated};
+use crate::failover::{confirmed, everything_outlives, policies_outlive, replicated};
 
 /// A master, its replica, and three sentinels.
 struct Watched {
@@ -66,6 +66,18 @@ fn consumers_and_publishers_move_to_the_new_master_and_confirmed_messages_with_t
     let mut client = watched.servers[1].client();
     assert!(client.command(&["INFO", "replication"]).text().contains("role:master"));
     assert_eq!(client.command(&["HLEN", "unacked"]).int(), 0);
+}
+
+#[test]
+fn queues_do_on_the_new_master_what_they_were_declared_to_do() {
+    for topology in ["kombu", "registry"] {
+        let mut watched = Watched::start();
+        let rig = watched.connect(options([("topology", topology)])).unwrap();
+        policies_outlive(&rig.channel(), || {
+            replicated(&watched.servers[0], "mark");
+            watched.servers[0].kill();
+        });
+    }
 }
 
 #[test]
