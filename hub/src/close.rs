@@ -18,7 +18,7 @@ impl Core {
         }
         self.turning.set(true);
         // The views live as long as somebody can call this.
-        if let Some(user) = self.face.get().and_then(Weak::upgrade) {
+        if let Some(user) = self.face.get().and_then(Weak::upgrade).filter(|_| self.poller.is_own()) {
             // Until the goodbyes are said the hub works, so that they may wait for an answer.
             self.closing.set(false);
             self.say_goodbye(&*user);

@@ -263,8 +263,8 @@ impl MioHub {
     ///
     /// # Errors
     ///
-    /// `Reentrant` from inside a callback of this hub; `Closed` when the hub is closed; `Internal` when the operating system's
-    /// poll fails.
+    /// `Reentrant` from inside a callback of this hub; `Closed` when the hub is closed; `InvalidState` in a process that was forked
+    /// from the hub's own; `Internal` when the operating system's poll fails.
     pub fn run_forever(&self) -> Result<()> {
         self.core().run_forever(&*self.face)
     }
@@ -283,8 +283,8 @@ impl MioHub {
     ///
     /// # Errors
     ///
-    /// `Reentrant` from inside a callback of this hub; `Closed` when the hub is or gets closed; `Internal` when the operating
-    /// system's poll fails.
+    /// `Reentrant` from inside a callback of this hub; `Closed` when the hub is or gets closed; `InvalidState` in a process that was
+    /// forked from the hub's own; `Internal` when the operating system's poll fails.
     pub fn block_on<T>(&self, future: impl Future<Output = T>) -> Result<T> {
         self.core().block_on(&*self.face, pin!(future))
     }

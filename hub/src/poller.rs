@@ -17,6 +17,8 @@ pub struct MioPoller {
     poll: RefCell<Poll>,
     registry: Registry,
     events: RefCell<Events>,
+    /// The process that made it.
+    process: u32,
 }
 
 impl MioPoller {
@@ -33,7 +35,14 @@ impl MioPoller {
         };
         let poll = Poll::new().map_err(failed)?;
         let registry = poll.registry().try_clone().map_err(failed)?;
-        Ok(MioPoller { poll: RefCell::new(poll), registry, events: RefCell::new(Events::with_capacity(events.max(1))) })
+        let events = RefCell::new(Events::with_capacity(events.max(1)));
+        Ok(MioPoller { poll: RefCell::new(poll), registry, events, process: std::process::id() })
+    }
+
+    /// Says whether this process has made it. A copy of that process, made by `fork`, has the same selector: what it takes out of
+    /// there is missing in the other.
+    pub(crate) fn is_own(&self) -> bool {
+        self.process == std::process::id()
     }
 
     pub(crate) fn registry(&self) -> &Registry {
@@ -51,6 +60,9 @@ impl Poller for MioPoller {
     }
 
     fn deregister(&self, source: &mut dyn Source) -> Result<()> {
+        if !self.is_own() {
+            return Ok(());
+        }
         self.registry.deregister(source).map_err(|error| refused("poller.deregister", error))
     }
 

@@ -24,17 +24,19 @@ pub struct HubThreads;
 /// The name of the process's one shared hub thread.
 const SHARED_NAME: &str = "kombu-hub";
 
-static SHARED: Mutex<Option<HubHandle>> = Mutex::new(None);
+/// With the process it runs in.
+static SHARED: Mutex<Option<(u32, HubHandle)>> = Mutex::new(None);
 
 impl HubFactory for HubThreads {
     fn shared(&self) -> Result<HubHandle> {
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-        // One that somebody stopped is of no use to the next.
-        if let Some(handle) = shared.as_ref().filter(|handle| !handle.is_closed()) {
+        let process = std::process::id();
+        // One that somebody stopped is of no use to the next, nor one whose thread a fork has left behind.
+        if let Some((_, handle)) = shared.as_ref().filter(|(of, handle)| *of == process && !handle.is_closed()) {
             return Ok(handle.clone());
         }
         let handle = start(SHARED_NAME)?;
-        *shared = Some(handle.clone());
+        *shared = Some((process, handle.clone()));
         Ok(handle)
     }
 

@@ -3,8 +3,8 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use kombu_core::Result;
 use kombu_core::hub::{Class, Hub, Poller};
+use kombu_core::{Error, ErrorKind, Result};
 
 use crate::lane::Item;
 use crate::per_class::CLASSES;
@@ -54,6 +54,10 @@ impl Turn<'_> {
 impl Core {
     /// Runs one tick; says whether anything ran.
     pub(crate) fn turn(self: &Rc<Self>, turn: &Turn<'_>) -> Result<bool> {
+        if !self.poller.is_own() {
+            let why = "the hub belongs to the process this one was forked from; make a hub and connections of your own";
+            return Err(Error::new(ErrorKind::InvalidState, why).during("hub.turn"));
+        }
         self.counters.add(Count::Tick);
         let mut ran = 0;
         self.next_step();
