@@ -27,6 +27,7 @@ mod face;
 mod hooks;
 mod hub;
 mod lane;
+mod look_out;
 mod park;
 mod per_class;
 mod poller;

@@ -17,6 +17,7 @@ use crate::builder::{Budgets, HubBuilder};
 use crate::face::Face;
 use crate::hooks::Hooks;
 use crate::lane::Item;
+use crate::look_out::LookOut;
 use crate::per_class::PerClass;
 use crate::poller::MioPoller;
 use crate::report::{Reporter, panicked};
@@ -36,6 +37,7 @@ pub(crate) struct Core {
     pub(crate) poller: MioPoller,
     /// A buffer for what a poll reports, empty between polls.
     pub(crate) events: RefCell<Vec<PollEvent>>,
+    pub(crate) look_out: LookOut,
     pub(crate) ready: RefCell<PerClass<Ready>>,
     pub(crate) timer_callbacks: RefCell<HashMap<u64, TimerCallback>>,
     pub(crate) hooks: RefCell<Hooks>,
@@ -97,6 +99,7 @@ impl Core {
             shared: Shared::new(builder.clock, waker),
             poller,
             events: RefCell::default(),
+            look_out: LookOut::new(),
             ready: RefCell::default(),
             timer_callbacks: RefCell::default(),
             hooks: RefCell::default(),

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use kombu_core::hub::{Class, Hub, Poller};
+use kombu_core::hub::{Class, Hub, PollEvent, Poller};
 use kombu_core::{Error, ErrorKind, Result};
 
 use crate::lane::Item;
@@ -183,19 +183,17 @@ impl Core {
 
     fn poll(&self, turn: &Turn<'_>, ran: bool) -> Result<()> {
         self.rearm_watches();
-        let in_passing =
-            turn.wait == Wait::No || (turn.one && ran) || self.has_work(turn) || (ran && self.linger(turn));
-        let timeout = if in_passing { Some(Duration::ZERO) } else { self.fall_asleep(turn) };
         let mut events = self.events.take();
-        let result = self.poller.poll(&mut events, timeout);
+        let in_passing = turn.wait == Wait::No || (turn.one && ran) || self.has_work(turn);
+        let result = if in_passing {
+            self.poller.poll(&mut events, Some(Duration::ZERO))
+        } else {
+            match self.look_out(turn, ran, &mut events) {
+                Some(looked) => looked,
+                None => self.sleep(turn, &mut events),
+            }
+        };
         self.counters.add(Count::Poll);
-        if !in_passing {
-            self.shared.park.awake();
-            self.shared.timers.awake();
-        }
-        if timeout != Some(Duration::ZERO) {
-            self.counters.add(Count::WakeUp);
-        }
         self.next_step();
         let mut sources = self.sources.borrow_mut();
         for event in events.drain(..) {
@@ -206,15 +204,36 @@ impl Core {
         result
     }
 
-    /// Looks out for more work for a few microseconds before going to sleep after work: another thread that hands in one thing
-    /// after the other would else pay a wake-up for each.
-    fn linger(&self, turn: &Turn<'_>) -> bool {
-        const LOOKS: u32 = 16;
+    /// After work, looks out for more of it before this thread goes to sleep: what another thread hands in, and what the sockets say.
+    /// `None` when nothing came.
+    fn look_out(&self, turn: &Turn<'_>, ran: bool, events: &mut Vec<PollEvent>) -> Option<Result<()>> {
+        const TURNS: u32 = 4;
         const SPINS: u32 = 32;
-        (0..LOOKS).any(|_| {
-            (0..SPINS).for_each(|_| std::hint::spin_loop());
-            self.has_work(turn)
-        })
+        if !ran {
+            return None;
+        }
+        let mut result = Ok(());
+        let came = self.look_out.run(|| {
+            let is_handed_in = (0..TURNS).any(|_| {
+                (0..SPINS).for_each(|_| std::hint::spin_loop());
+                self.has_work(turn)
+            });
+            result = self.poller.poll(events, Some(Duration::ZERO));
+            is_handed_in || result.is_err() || !events.is_empty()
+        });
+        came.then_some(result)
+    }
+
+    /// Waits for the sockets, a timer, or whoever hands something in.
+    fn sleep(&self, turn: &Turn<'_>, events: &mut Vec<PollEvent>) -> Result<()> {
+        let timeout = self.fall_asleep(turn);
+        let result = self.poller.poll(events, timeout);
+        self.shared.park.awake();
+        self.shared.timers.awake();
+        if timeout != Some(Duration::ZERO) {
+            self.counters.add(Count::WakeUp);
+        }
+        result
     }
 
     /// Publishes that this thread sleeps and returns for how long the poll may block.
