@@ -85,12 +85,14 @@ impl ChannelCore {
             Some(way) if waiting.is_empty() => submit(session, ticket, way, &prepared),
             Some(_) => {
                 self.note_deadline(ticket.deadline);
+                let prepared = prepared.kept();
                 waiting.push_back(Unrouted { ticket, prepared, state: Routing::Turn, tables: Vec::new(), flushes });
             }
             None => {
                 self.note_deadline(ticket.deadline);
                 let read = session.read_routes(&ticket.envelope.exchange, self);
                 let state = Routing::Read(read);
+                let prepared = prepared.kept();
                 waiting.push_back(Unrouted { ticket, prepared, state, tables: Vec::new(), flushes });
             }
         }

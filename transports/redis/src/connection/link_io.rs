@@ -54,6 +54,8 @@ pub(crate) struct LinkIo {
     stream: Option<(Stream, SourceId)>,
     pub(super) pipeline: Pipeline<Request>,
     replies: Replies,
+    /// Empty, but for its memory.
+    values: Vec<Value>,
     /// Bytes outside the pipeline: the handshake's, and a listener's.
     raw: Vec<u8>,
     addresses: VecDeque<Candidate>,
@@ -90,6 +92,7 @@ impl LinkIo {
             stream: None,
             pipeline: Pipeline::default(),
             replies: Replies::new(),
+            values: Vec::new(),
             raw: Vec::new(),
             addresses: VecDeque::new(),
             host: "".into(),
@@ -139,7 +142,7 @@ impl LinkIo {
         }
         let mut progress = Progress::Drained;
         if ready.readable || ready.closed {
-            progress = self.read(link, hub, events);
+            progress = self.read(link, hub, ready.closed, events);
         }
         self.write(link, hub, events);
         progress

@@ -12,6 +12,7 @@ mod address;
 mod backoff;
 mod cluster;
 pub(crate) mod command;
+mod extent;
 mod fault;
 mod find;
 mod handshake;

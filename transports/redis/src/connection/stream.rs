@@ -78,6 +78,12 @@ impl Stream {
         let _ = socket.set_tcp_keepalive(&probes);
     }
 
+    /// Says whether a read of `count` bytes, where `room` would have fitted, has left nothing behind: then the hub says when more comes.
+    pub(crate) fn is_emptied(&self, count: usize, room: usize) -> bool {
+        // So epoll(7) has it; other systems wait for the read that would block.
+        cfg!(any(target_os = "linux", target_os = "android")) && self.session.is_none() && count < room
+    }
+
     /// Writes what was taken and does not lie in the socket yet.
     ///
     /// # Errors

@@ -6,13 +6,14 @@ use kombu_core::{Envelope, ShortStr};
 
 use crate::connection::command;
 use crate::envelope::{Prepared, list_priority};
+use crate::keys::Keys;
 use crate::push::ttl_of;
 use crate::scripts::Broadcast;
 use crate::session::Session;
 use crate::tags::Tag;
 
 /// A list that gets a message, its queue, and the queue's `x-expires`.
-pub(super) type List = (String, ShortStr, Option<u64>);
+pub(super) type List = (ShortStr, ShortStr, Option<u64>);
 
 /// Where a message goes.
 pub(super) enum Destination {
@@ -99,7 +100,7 @@ impl Destination {
                 for (list, queue, expires) in lists {
                     command::head(out, 3);
                     command::word(out, "LPUSH");
-                    command::word(out, list);
+                    command::word(out, list.as_str());
                     copy(out);
                     let Some(expires) = expires else { continue };
                     for list in session.keys.lists(queue) {
@@ -118,6 +119,14 @@ impl Destination {
 pub(super) fn lists(session: &Session, envelope: &Envelope, queues: &[ShortStr]) -> Vec<List> {
     let priority = list_priority(envelope);
     let list =
-        |queue: &ShortStr| (session.keys.list_for(queue, priority), queue.clone(), session.topology.expires(queue));
+        |queue: &ShortStr| (list_of(&session.keys, queue, priority), queue.clone(), session.topology.expires(queue));
     queues.iter().map(list).collect()
+}
+
+/// Returns the list of `queue` that takes a message of `priority`: mostly it has the queue's name, and costs nothing then.
+fn list_of(keys: &Keys, queue: &ShortStr, priority: u8) -> ShortStr {
+    if keys.prefix().is_empty() && keys.step_for(priority) == 0 {
+        return queue.clone();
+    }
+    keys.list_for(queue, priority).into()
 }

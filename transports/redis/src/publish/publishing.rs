@@ -158,6 +158,9 @@ impl Publishing {
     fn go_on(mut self, session: &Session, queues: usize, is_stored: bool) {
         self.is_stored |= is_stored;
         match &mut self.destination {
+            Destination::Lists(lists) | Destination::Queues(lists) if self.reached.is_empty() => {
+                self.reached = std::mem::take(lists);
+            }
             Destination::Lists(lists) | Destination::Queues(lists) => self.reached.append(lists),
             Destination::Held(..) => self.heard += queues,
             Destination::Broadcast(exchange, _) => {

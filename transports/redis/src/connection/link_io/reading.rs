@@ -14,11 +14,32 @@ use crate::connection::{Greeting, command, is_misplaced, refusal};
 use crate::refused::is_passing;
 
 impl LinkIo {
-    /// Reads up to a budget and uses what came.
-    pub(super) fn read(&mut self, link: &Arc<Link>, hub: &dyn Hub, events: &mut Vec<Event>) -> Progress {
+    /// Reads up to a budget and uses what came; `is_ending` says that the server sends no more.
+    pub(super) fn read(
+        &mut self,
+        link: &Arc<Link>,
+        hub: &dyn Hub,
+        is_ending: bool,
+        events: &mut Vec<Event>,
+    ) -> Progress {
         self.last_heard = hub.now();
         self.unanswered_pings = 0;
-        let mut values = Vec::new();
+        let mut values = std::mem::take(&mut self.values);
+        let progress = self.read_into(link, hub, is_ending, &mut values, events);
+        // The next one has their memory.
+        values.clear();
+        self.values = values;
+        progress
+    }
+
+    fn read_into(
+        &mut self,
+        link: &Arc<Link>,
+        hub: &dyn Hub,
+        is_ending: bool,
+        values: &mut Vec<Value>,
+        events: &mut Vec<Event>,
+    ) -> Progress {
         let mut taken = 0;
         let (progress, end) = SCRATCH.with_borrow_mut(|scratch| {
             scratch.resize(SCRATCH_SIZE, 0);
@@ -27,10 +48,13 @@ impl LinkIo {
                 match stream.read(scratch) {
                     Ok(0) => return (Progress::Drained, Some(lost("the server closed the connection"))),
                     Ok(count) => {
-                        if let Err(error) = self.replies.handle_bytes(&scratch[..count], &mut values) {
+                        if let Err(error) = self.replies.handle_bytes(&scratch[..count], values) {
                             return (Progress::Drained, Some(error));
                         }
                         taken += count;
+                        if !is_ending && stream.is_emptied(count, scratch.len()) {
+                            return (Progress::Drained, None);
+                        }
                         if taken >= READ_BUDGET {
                             return (Progress::More, None);
                         }
@@ -42,7 +66,8 @@ impl LinkIo {
             }
         });
         let mut refusal = None;
-        for value in values {
+        events.reserve(values.len());
+        for value in values.drain(..) {
             match self.handle_value(link, hub, value, events) {
                 Ok(Next::Go) => {}
                 // Each answer that is there already says which requests were not executed.
