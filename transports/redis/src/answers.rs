@@ -170,7 +170,7 @@ impl LinkOwner for Session {
             Request::Check(checking) => self.handle_checked(*checking, &value),
             request if is_unknown_script(&value) => me.load_scripts_for(request),
             Request::Take(taking) => me.handle_taken(hub, *taking, value),
-            Request::Recover(taking) => me.handle_recovered(*taking, value),
+            Request::Recover(taking) => me.handle_recovered(hub, *taking, value),
             Request::Record(popped) => me.handle_recorded(hub, *popped, value),
             Request::Settle(settling) => settling.handle_answer(self, value),
             Request::Return(returning) => returning.handle_answer(self, value),

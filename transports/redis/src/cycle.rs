@@ -213,7 +213,10 @@ impl Cycle {
 
     /// Notes how much the consumers may have whose credit has changed.
     pub(crate) fn look(&mut self) {
-        let changed = std::mem::take(&mut *self.credits.lock());
+        let mut changed = std::mem::take(&mut *self.credits.lock());
+        // Each consumer of a queue says so; one look at the queue looks at them all.
+        changed.sort_unstable();
+        changed.dedup();
         let is_all = self.credits.is_all.swap(false, Ordering::AcqRel);
         if is_all || self.credits.is_shared() && !changed.is_empty() {
             let turns: Vec<Turn> = self.queues.keys().cloned().collect();

@@ -204,6 +204,12 @@ impl MultiChannelPoller {
         self.queues.look();
     }
 
+    /// Returns how many messages may be taken from queues that may have some.
+    pub(crate) fn room(&self) -> usize {
+        let busy = self.queues.busy().iter().filter_map(|turn| self.queues.at(turn));
+        busy.fold(0, |room, queue| room.saturating_add(queue.credit()))
+    }
+
     /// Claims from queues that may have messages; sees to it that the others wake us; subscribes.
     pub(crate) fn on_poll_start(&mut self, session: &Arc<Session>, hub: &dyn Hub) {
         if self.is_stopped {

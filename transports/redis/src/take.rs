@@ -179,15 +179,15 @@ impl Session {
         // A list that was refused may have more. The waiter, armed after a short claim, runs into it and says so.
         let is_short = raws.len() < taking.count && bytes < MAX_BYTES && asides.is_empty();
         self.report_set_aside(taking.fetch.as_ref().map(|fetch| &fetch.channel), asides);
-        self.finish_take(taking, raws, is_short);
+        self.finish_take(hub, taking, raws, is_short);
     }
 
     /// Uses what was found of a claim whose answer was lost.
-    pub(crate) fn handle_recovered(self: &Arc<Self>, mut taking: Taking, value: Value) {
+    pub(crate) fn handle_recovered(self: &Arc<Self>, hub: &dyn Hub, mut taking: Taking, value: Value) {
         // Whether the inboxes were emptied is not known.
         self.poller().waiters.soil(&std::mem::take(&mut taking.inboxes));
         let Value::Array(values) = value else {
-            return self.finish_take(taking, Vec::new(), false);
+            return self.finish_take(hub, taking, Vec::new(), false);
         };
         let mut raws = Vec::new();
         for (number, value) in taking.numbers().zip(values) {
@@ -203,7 +203,7 @@ impl Session {
                 }
             }
         }
-        self.finish_take(taking, raws, false);
+        self.finish_take(hub, taking, raws, false);
     }
 
     /// Returns a message of a claim and the list it was taken off, or the queue it is set aside for and why.
@@ -297,7 +297,7 @@ impl Session {
         );
     }
 
-    fn finish_take(self: &Arc<Self>, taking: Taking, raws: Vec<Raw>, is_short: bool) {
+    fn finish_take(self: &Arc<Self>, hub: &dyn Hub, taking: Taking, raws: Vec<Raw>, is_short: bool) {
         if taking.fetch.is_some() {
             return self.finish_fetch(taking, raws);
         }
@@ -307,6 +307,9 @@ impl Session {
             poller.choose(raws)
         };
         self.give_back_raw(unwanted);
+        if !is_short {
+            self.tick_early(hub);
+        }
         self.deliver(chosen);
         self.touch();
     }

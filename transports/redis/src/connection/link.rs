@@ -63,6 +63,8 @@ pub(crate) struct Link {
     outbox: Mutex<Outbox>,
     /// Whether something waits in it.
     is_filled: AtomicBool,
+    /// What the owner is to be told once it has been told what it is being told now.
+    later: Mutex<Later>,
     /// Locked on the hub's thread only, and never while the owner is called.
     pub(super) io: Mutex<LinkIo>,
 }
@@ -79,11 +81,28 @@ pub(super) struct Outbox {
     closed: bool,
 }
 
+/// What waits to be told to the owner.
+#[derive(Default)]
+struct Later {
+    is_telling: bool,
+    events: Vec<Event>,
+}
+
+/// The owner is being told something, until this ends.
+struct Telling<'a>(&'a Link);
+
+impl Drop for Telling<'_> {
+    fn drop(&mut self) {
+        self.0.later().is_telling = false;
+    }
+}
+
 impl Link {
     /// Makes a link that is not connected.
     pub(crate) fn new(role: Role, target: Arc<Target>, handle: HubHandle, owner: Weak<dyn LinkOwner>) -> Arc<Self> {
         let io = Mutex::new(LinkIo::new(role, &target));
-        Arc::new(Link { role, target, handle, owner, outbox: Mutex::default(), is_filled: AtomicBool::new(false), io })
+        let (outbox, later, is_filled) = (Mutex::default(), Mutex::default(), AtomicBool::new(false));
+        Arc::new(Link { role, target, handle, owner, outbox, is_filled, later, io })
     }
 
     /// Returns what the link is for.
@@ -197,28 +216,46 @@ impl Link {
         self.io().is_up()
     }
 
-    /// Tells the owner what happened. No lock is held.
-    pub(super) fn dispatch(self: &Arc<Self>, hub: &dyn Hub, events: Vec<Event>) {
+    /// Tells the owner what happened, in the order in which it happened. No lock is held. What happens because the owner does
+    /// something about it is told when all of this is.
+    pub(super) fn dispatch(self: &Arc<Self>, hub: &dyn Hub, mut events: Vec<Event>) {
         if events.is_empty() {
             return;
         }
-        let Some(owner) = self.owner.upgrade() else { return };
-        for event in events {
-            match event {
-                Event::Opened(sender, result) => sender.send(result),
-                Event::Up(greeting) => owner.handle_up(hub, self, &greeting),
-                Event::Down(error, retrying) => owner.handle_down(hub, self, &error, retrying),
-                Event::Answer(request, value) => owner.handle_answer(hub, self, request, value),
-                Event::Push(value) => owner.handle_push(hub, self, value),
-                Event::Failure(request, written, error) => owner.handle_failure(hub, request, written, &error),
+        {
+            let mut later = self.later();
+            if later.is_telling {
+                later.events.append(&mut events);
+                return;
             }
+            later.is_telling = true;
         }
-        owner.handle_batch_end(hub);
+        let _telling = Telling(self);
+        let Some(owner) = self.owner.upgrade() else { return };
+        while !events.is_empty() {
+            for event in events {
+                match event {
+                    Event::Opened(sender, result) => sender.send(result),
+                    Event::Up(greeting) => owner.handle_up(hub, self, &greeting),
+                    Event::Down(error, retrying) => owner.handle_down(hub, self, &error, retrying),
+                    Event::Answer(request, value) => owner.handle_answer(hub, self, request, value),
+                    Event::Push(value) => owner.handle_push(hub, self, value),
+                    Event::Failure(request, written, error) => owner.handle_failure(hub, request, written, &error),
+                }
+            }
+            owner.handle_batch_end(hub);
+            events = std::mem::take(&mut self.later().events);
+        }
     }
 
     pub(super) fn io(&self) -> MutexGuard<'_, LinkIo> {
         // Nothing panics while the lock is held; a poisoned state is as good as any.
         self.io.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn later(&self) -> MutexGuard<'_, Later> {
+        // As above.
+        self.later.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn outbox(&self) -> MutexGuard<'_, Outbox> {
