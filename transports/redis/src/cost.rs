@@ -1,8 +1,8 @@
 //! What a message costs must not depend on how many queues and channels there are: counted in commands and in looks at queues,
 //! which no busy machine changes.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -26,7 +26,7 @@ struct Rig {
     session: Arc<Session>,
     publisher: Arc<RedisChannel>,
     received: Arc<AtomicUsize>,
-    _channels: Vec<Arc<RedisChannel>>,
+    channels: Vec<Arc<RedisChannel>>,
 }
 
 /// Acknowledges at once.
@@ -44,9 +44,25 @@ impl DeliverySink for Acking {
     fn cancelled(&self, _reason: Error) {}
 }
 
+/// Acknowledges at once, and notes of each delivery whether a claim was under way.
+struct Watching {
+    acking: Acking,
+    session: Arc<Session>,
+    was_taking: Mutex<Vec<bool>>,
+}
+
+impl DeliverySink for Watching {
+    fn deliver(&self, delivery: Delivery) {
+        self.was_taking.lock().unwrap().push(self.session.poller().is_taking());
+        self.acking.deliver(delivery);
+    }
+
+    fn cancelled(&self, _reason: Error) {}
+}
+
 impl Rig {
-    /// Makes `channels` consumers on `queues` queues, and waits until all are idle.
-    fn new(queues: usize, channels: usize) -> Self {
+    /// Connects, without consumers.
+    fn connected() -> Self {
         let server = RedisServer::start();
         let config = TransportConfig {
             url: server.url().parse().unwrap(),
@@ -65,21 +81,35 @@ impl Rig {
         });
         let (session, opened) = wait(made);
         wait(opened).unwrap();
-        let open = || Arc::new(RedisChannel::new(session.open_channel()));
-        let publisher = open();
-        let received = Arc::new(AtomicUsize::new(0));
-        let all: Vec<Arc<RedisChannel>> = (0..channels).map(|_| open()).collect();
-        for (number, channel) in all.iter().enumerate() {
-            let sink = Arc::new(Acking { channel: Arc::clone(channel), received: Arc::clone(&received) });
-            let method = BasicConsume { queue: name(number % queues), ..BasicConsume::default() };
-            let channel = Arc::clone(channel);
-            wait(handle.spawn(async move { channel.basic_consume(method, sink).await })).unwrap();
+        let publisher = Arc::new(RedisChannel::new(session.open_channel()));
+        Rig { server, handle, session, publisher, received: Arc::default(), channels: Vec::new() }
+    }
+
+    /// Makes `channels` consumers on `queues` queues, and waits until all are idle.
+    fn new(queues: usize, channels: usize) -> Self {
+        let mut rig = Rig::connected();
+        for number in 0..channels {
+            let acking = rig.acking();
+            rig.channels.push(Arc::clone(&acking.channel));
+            rig.consume(number % queues, Arc::new(acking));
         }
-        let rig = Rig { server, handle, session, publisher, received, _channels: all };
         // Each queue is woken once, so that it is known to be empty and waited for.
         (0..queues).for_each(|queue| rig.publish(queue));
         rig.settle(queues);
         rig
+    }
+
+    /// Returns a sink on a channel of its own.
+    fn acking(&self) -> Acking {
+        let channel = Arc::new(RedisChannel::new(self.session.open_channel()));
+        Acking { channel, received: Arc::clone(&self.received) }
+    }
+
+    /// Consumes a queue on the channel that was opened last.
+    fn consume(&self, queue: usize, sink: Arc<dyn DeliverySink>) {
+        let method = BasicConsume { queue: name(queue), ..BasicConsume::default() };
+        let channel = Arc::clone(&self.channels[self.channels.len() - 1]);
+        wait(self.handle.spawn(async move { channel.basic_consume(method, sink).await })).unwrap();
     }
 
     fn publish(&self, queue: usize) {
@@ -220,6 +250,26 @@ fn a_message_costs_the_same_with_one_channel_and_with_two_hundred() {
     let ((commands, looks), (with_many, looks_with_many)) = (one.spread(1, 3000), many.spread(1, 3000));
     assert!(with_many <= commands + 5, "{with_many} tenths of a command, {commands} with one channel");
     assert!(looks_with_many <= looks + 10, "{looks_with_many} tenths of a look, {looks} with one");
+}
+
+#[test]
+fn while_messages_are_handed_over_the_server_is_asked_for_the_next() {
+    const COUNT: usize = 2000;
+    let mut rig = Rig::connected();
+    (0..COUNT).for_each(|_| rig.publish(0));
+    assert!(eventually(PATIENCE, || rig.server.command(&["LLEN", "queue0"]).int() == COUNT as i64));
+    let acking = rig.acking();
+    rig.channels.push(Arc::clone(&acking.channel));
+    let sink = Arc::new(Watching { acking, session: Arc::clone(&rig.session), was_taking: Mutex::default() });
+    rig.consume(0, Arc::clone(&sink) as Arc<dyn DeliverySink>);
+    rig.settle(COUNT);
+    let was_taking = std::mem::take(&mut *sink.was_taking.lock().unwrap());
+    let last = was_taking.iter().rposition(|was_taking| *was_taking).map_or(0, |last| last + 1);
+    assert!(
+        was_taking[..last].iter().all(|was_taking| *was_taking),
+        "each but the last claim brought what it was to take"
+    );
+    assert!(COUNT - last < 128, "{} came without a claim under way", COUNT - last);
 }
 
 /// Not a check: `cargo test --release -p kombu-redis --lib cost -- --ignored --nocapture`.

@@ -378,6 +378,12 @@ impl MultiChannelPoller {
         Arc::clone(&self.queues.credits)
     }
 
+    /// Says whether a claim is under way.
+    #[cfg(test)]
+    pub(crate) fn is_taking(&self) -> bool {
+        self.is_taking
+    }
+
     /// Returns how often a queue was looked at.
     #[cfg(test)]
     pub(crate) fn looks(&self) -> u64 {

@@ -1,4 +1,7 @@
-//! One connection to a broker: its sockets, its channels, its poller, and what happens once per tick.
+//! One connection to a broker: its sockets, its channels, its poller.
+
+mod call;
+mod tick;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -6,15 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use kombu_core::backlog::Backlog;
-use kombu_core::hub::{HookId, Hub, HubHandle, Scheduled};
-use kombu_core::reply;
+use kombu_core::hub::{HookId, Hub, HubHandle};
 use kombu_core::{Clock, Error, ErrorKind, Result, ShortStr};
-use redis::{Cmd, Value};
 
-use crate::answers::is_unknown_script;
 use crate::channel_core::ChannelCore;
 use crate::confirm::Held;
-use crate::connection::{Link, LinkOwner, Role, Target, closed, command, refusal};
+use crate::connection::{Link, LinkOwner, Role, Target, closed, command};
 use crate::cycle::Credits;
 use crate::due::Due;
 use crate::envelope::Limits;
@@ -28,8 +28,7 @@ use crate::log_limit::LogLimit;
 use crate::multi_channel_poller::MultiChannelPoller;
 use crate::options::RedisOptions;
 use crate::policies::Policies;
-use crate::refused::{self, Refused};
-use crate::request::Request;
+use crate::refused::Refused;
 use crate::route_cache::RouteCache;
 use crate::route_check::RouteChecks;
 use crate::routes::Routes;
@@ -164,151 +163,6 @@ impl Session {
         session
     }
 
-    fn register(self: &Arc<Self>, hub: &dyn Hub) {
-        let weak = Arc::downgrade(self);
-        let tick = hub.on_tick(Box::new(move |hub| {
-            if let Some(session) = weak.upgrade() {
-                session.on_tick(hub);
-            }
-        }));
-        self.lock(&self.hooks).push(tick);
-    }
-
-    /// Sees to it that the next tick looks at what was changed. From any thread; costs nothing if that is seen to already.
-    pub(crate) fn touch(&self) {
-        if self.dirty.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        if let Some(me) = self.me.upgrade() {
-            self.handle.schedule(me);
-        }
-    }
-
-    /// Sends the settles since the last tick.
-    pub(crate) fn submit_settles(&self) {
-        let settles = std::mem::take(&mut *self.lock(&self.settles));
-        settles.submit(self);
-    }
-
-    fn on_tick(self: &Arc<Self>, hub: &dyn Hub) {
-        if !self.dirty.swap(false, Ordering::AcqRel) {
-            return;
-        }
-        self.poller().look_at_credit();
-        self.submit_settles();
-        let watched = std::mem::take(&mut *self.lock(&self.watched));
-        for channel in watched {
-            channel.watch_publishes(self, hub);
-        }
-        self.submit_standings();
-        let (links, unused) = {
-            let mut poller = self.poller();
-            poller.on_poll_start(self, hub);
-            let unused = poller.take_unused();
-            (poller.filled_links(), unused)
-        };
-        for link in unused {
-            link.close(hub);
-        }
-        self.deliver_broadcasts();
-        self.submit_route_checks();
-        self.submit_history();
-        self.submit_wait();
-        self.watch_due(hub);
-        self.command.flush(hub);
-        for link in links {
-            link.flush(hub);
-        }
-    }
-
-    /// Does now what the next tick would do first: while what has just come is handled, the server is at work on what is asked for next.
-    /// Only where there is much to ask for; whoever calls must hold nothing.
-    pub(crate) fn tick_early(self: &Arc<Self>, hub: &dyn Hub) {
-        let is_worth_it = {
-            let mut poller = self.poller();
-            poller.look_at_credit();
-            poller.room() >= EARLY_ROOM
-        };
-        if is_worth_it {
-            self.touch();
-            self.on_tick(hub);
-        }
-    }
-
-    /// Sends one command, which may be repeated after a lost socket, and waits for its answer.
-    ///
-    /// # Errors
-    ///
-    /// What the server refuses, and `ConnectionLost` or `Closed`.
-    pub(crate) async fn call(&self, replies: u32, write: impl FnOnce(&mut Vec<u8>)) -> Result<Value> {
-        accepted(self.ask(replies, write).await?)
-    }
-
-    /// Like [`call`](Session::call) for a command that may run a script. A server that has lost the scripts gets them again,
-    /// and then the command.
-    ///
-    /// # Errors
-    ///
-    /// As for `call`.
-    pub(crate) async fn call_script(&self, replies: u32, write: impl Fn(&mut Vec<u8>)) -> Result<Value> {
-        let answer = self.ask(replies, &write).await?;
-        if !is_unknown_script(&answer) {
-            return accepted(answer);
-        }
-        self.load_scripts();
-        self.call(replies, write).await
-    }
-
-    async fn ask(&self, replies: u32, write: impl FnOnce(&mut Vec<u8>)) -> Result<Value> {
-        let mut bytes = Vec::new();
-        write(&mut bytes);
-        loop {
-            let (sender, reply) = reply::channel();
-            let request = Request::Call(sender);
-            self.command
-                .submit(request, replies, None, |_, out| out.extend_from_slice(&bytes))
-                .map_err(|_| closed())?;
-            self.touch();
-            let answer = reply.await.unwrap_or_else(|| Err(closed()))?;
-            if !self.is_refused_for_now(&answer) {
-                return Ok(answer);
-            }
-            // Whoever asked gives up by its own deadline; then this goes on without anybody waiting, as after a loss.
-            self.handle.sleep(refused::INTERVAL).await;
-        }
-    }
-
-    /// Sends a script nobody waits for, again if the server has lost it; `what` names it in the log.
-    pub(crate) fn run_quietly(&self, what: &'static str, script: &Cmd) {
-        let bytes = script.get_packed_command();
-        let request = Request::QuietScript { what, bytes: bytes.clone() };
-        self.submit(request, &bytes);
-    }
-
-    /// Sends a command nobody waits for; `what` names it in the log.
-    pub(crate) fn send_quietly(&self, what: &'static str, replies: u32, write: impl FnOnce(&mut Vec<u8>)) {
-        // A closed link has nobody to tell.
-        let _ = self.command.submit(Request::Quiet(what), replies, None, |_, out| write(out));
-        self.touch();
-    }
-
-    /// Sends a request of the poller or a channel on the command connection. One that comes too late for it fails, after the
-    /// call: whoever submits may hold what is locked to fail it.
-    pub(crate) fn submit(&self, request: Request, bytes: &[u8]) {
-        let submitted = self.command.submit(request, 1, None, |_, out| out.extend_from_slice(bytes));
-        if let Err(request) = submitted {
-            self.fail_later(*request);
-        }
-        self.touch();
-    }
-
-    /// Fails what comes too late for the command connection.
-    pub(crate) fn fail_later(&self, request: Request) {
-        if let Some(me) = self.me() {
-            self.handle.call_soon(move |_| me.handle_failure_anywhere(request, false, &closed()));
-        }
-    }
-
     /// Returns the field of `unacked` of number `number`.
     pub(crate) fn field(&self, number: u64) -> String {
         format!("{}:{number}", self.lock(&self.identity).name_of(number))
@@ -433,20 +287,6 @@ impl Session {
     }
 }
 
-fn accepted(answer: Value) -> Result<Value> {
-    match answer {
-        Value::ServerError(error) => Err(refusal(&error)),
-        answer => Ok(answer),
-    }
-}
-
-/// A tick is all that is asked for: the hook does the work, once, after whatever else the tick brings.
-impl Scheduled for Session {
-    fn run(self: Arc<Self>, _hub: &dyn Hub) {}
-}
-
-/// How many messages must be free to be taken for them to be asked for before the tick. Fewer are asked for with what is settled meanwhile.
-const EARLY_ROOM: usize = 32;
 /// How often whoever closes looks whether what is under way has ended.
 pub(crate) const QUIESCE_INTERVAL: Duration = Duration::from_millis(5);
 

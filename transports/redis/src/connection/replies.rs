@@ -205,8 +205,15 @@ mod tests {
 
     #[test]
     fn garbage_is_refused_and_not_waited_for() {
-        let garbage: &[&[u8]] =
-            &[b"$x\r\n", b"$-2\r\n", b"*99999999999999999999\r\n", b"?\r\n", b":1x\r\n", b"$1\r\nabc\r\n", b"*1\r\n?\r\n"];
+        let garbage: &[&[u8]] = &[
+            b"$x\r\n",
+            b"$-2\r\n",
+            b"*99999999999999999999\r\n",
+            b"?\r\n",
+            b":1x\r\n",
+            b"$1\r\nabc\r\n",
+            b"*1\r\n?\r\n",
+        ];
         for bytes in garbage {
             let mut replies = Replies::new();
             let mut values = Vec::new();

@@ -165,7 +165,7 @@ fn list_of(inbox: &Inbox) -> Option<TakenList> {
 
 /// How many messages the first claim after an idle time takes at most.
 pub(super) const FIRST_BURST: usize = 8;
-/// How many messages a claim takes at most.
-const MAX_BURST: usize = 256;
+/// How many messages a claim takes at most: half of the usual window, so that the server is at work on the next while these are handled.
+const MAX_BURST: usize = 128;
 /// How many queues a claim looks at.
 const MAX_QUEUES: usize = 16;
