@@ -102,6 +102,7 @@ mod envelope;
 mod glob;
 mod history;
 mod identity;
+mod keeper;
 mod keys;
 mod lease;
 mod ledger;

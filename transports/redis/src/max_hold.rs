@@ -12,7 +12,8 @@ use redis::Value;
 
 use crate::connection::unexpected;
 use crate::envelope::Unacked;
-use crate::lease::{AT_ONCE, Keeper};
+use crate::keeper::Keeper;
+use crate::lease::AT_ONCE;
 use crate::scripts::{GivenBack, Requeue, Requeued};
 use crate::session::Session;
 

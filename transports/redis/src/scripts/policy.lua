@@ -99,11 +99,8 @@ local function count_of(queue)
   return count
 end
 
--- Returns the size of all bodies: what was noted when the queue held as many messages, or what a look at each says.
-local function size_of(queue, count)
-  local noted = redis.call('HGET', KEYS[4], queue)
-  local noted_count, noted_size = string.match(noted or '', '^(%d+) (%d+)$')
-  if noted_count and tonumber(noted_count) == count then return tonumber(noted_size) end
+-- Returns the size of all bodies, by a look at each.
+local function size_of(queue)
   local size = 0
   for step = 1, steps do
     local at = 0
@@ -115,6 +112,15 @@ local function size_of(queue, count)
     until #texts < 100
   end
   return size
+end
+
+-- Returns what the size of all bodies is at most: what was noted when the queue held as many messages, or more of which some were taken.
+-- What Kombu pushes in place of what was taken is not noticed, until there are more.
+local function size_at_most(queue, count)
+  local noted = redis.call('HGET', KEYS[4], queue)
+  local noted_count, noted_size = string.match(noted or '', '^(%d+) (%d+)$')
+  if noted_count and tonumber(noted_count) >= count then return tonumber(noted_size) end
+  return size_of(queue)
 end
 
 local function note_size(queue, count, size)
@@ -131,7 +137,11 @@ local function is_full(queue, size)
   local most, most_size = policy['x-max-length'], policy['x-max-length-bytes']
   if not most and not most_size then return false end
   local count = count_of(queue)
-  return most and count >= most or most_size and size_of(queue, count) + size > most_size or false
+  if most and count >= most then return true end
+  if not most_size or size_at_most(queue, count) + size <= most_size then return false end
+  local held = size_of(queue)
+  note_size(queue, count, held)
+  return held + size > most_size
 end
 
 -- Takes the oldest messages out of a queue that holds more than it may.
@@ -140,7 +150,8 @@ local function shrink(queue)
   local most, most_size = policy['x-max-length'], policy['x-max-length-bytes']
   if not most and not most_size then return end
   local count = count_of(queue)
-  local size = most_size and size_of(queue, count) or 0
+  local size = most_size and size_at_most(queue, count) or 0
+  if most_size and size > most_size then size = size_of(queue) end
   local drops = (policy['x-overflow'] or 'drop-head') == 'drop-head'
   local step, dropped = 1, 0
   while drops and step <= steps and (most and count > most or most_size and size > most_size) do

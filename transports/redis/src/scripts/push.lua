@@ -33,7 +33,7 @@ local function put(queue, is_checked, step, ttl, expires, text)
   if own then ttl = math.min(ttl or own, own) end
   local due = ttl and (ttl > 0 and now + ttl or 0)
   if due then text = with_expiry(text, due) end
-  local size = policy['x-max-length-bytes'] and size_of(queue, count_of(queue))
+  local size = policy['x-max-length-bytes'] and size_at_most(queue, count_of(queue))
   local pushed = redis.pcall('LPUSH', key_of(queue, step), text)
   if type(pushed) == 'table' then
     failed = failed or pushed

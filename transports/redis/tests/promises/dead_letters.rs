@@ -418,3 +418,40 @@ fn without_tracking_a_policy_of_another_process_is_read_now_and_then() {
     };
     assert!(eventually(PATIENCE, keeps_it), "{}", server.command(&["LLEN", "work"]).int());
 }
+
+#[test]
+fn a_limit_in_bytes_is_kept_without_a_look_at_each_message() {
+    let server = RedisServer::start();
+    let rig = Rig::new(&server);
+    let channel = rig.channel();
+    for (queue, overflow) in [("drops", "drop-head"), ("refuses", "reject-publish")] {
+        declare_with(
+            &channel,
+            queue,
+            arguments([("x-max-length-bytes", Value::from(1000)), ("x-overflow", overflow.into())]),
+        );
+        let body = "x".repeat(90);
+        let mut monitor = server.monitor();
+        for _ in 0..5 {
+            channel.publish("", queue, &body);
+            channel.publish("", queue, &body);
+            channel.ack(channel.get(queue).unwrap().tag).unwrap();
+        }
+        let looks = |commands: Vec<kombu_brokers::MonitoredCommand>| {
+            commands.iter().filter(|command| command.name() == "LRANGE").count()
+        };
+        // The first message of an unknown queue is a look at each of its lists, or two.
+        let looks = looks(monitor.take());
+        assert!((1..=8).contains(&looks), "{queue}: {looks}");
+        for _ in 0..5 {
+            channel.publish("", queue, &body);
+        }
+        // Of fifteen, five were taken: 900 bytes are there, and room for a hundred more.
+        assert_eq!(server.command(&["LLEN", queue]).int(), 10, "{queue}");
+        let last = block_on(channel.send("", queue, "y".repeat(200)));
+        assert_eq!(last.is_err(), queue == "refuses", "{queue}");
+        let left: Vec<usize> = std::iter::from_fn(|| channel.get(queue)).map(|one| one.envelope.body.len()).collect();
+        let expected = if queue == "refuses" { vec![90; 10] } else { [vec![90; 8], vec![200]].concat() };
+        assert_eq!(left, expected, "{queue}");
+    }
+}
