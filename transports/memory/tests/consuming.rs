@@ -115,6 +115,21 @@ fn consumers_take_turns() {
 }
 
 #[test]
+fn who_makes_room_before_its_turn_comes_keeps_its_turn() {
+    let broker = Broker::new();
+    let (one, two, publisher) = (broker.channel(), broker.channel(), broker.channel());
+    publisher.queue("q");
+    one.qos(1, false);
+    two.qos(2, false);
+    let sinks = [one.consume("q"), two.consume("q")];
+    publisher.fill("q", 0..2);
+    let [first] = &sinks[0].take()[..] else { panic!("the first message is the first consumer's") };
+    one.ack(first.tag);
+    publisher.fill("q", 2..3);
+    assert_eq!((sinks[0].take_bodies(), sinks[1].take_bodies()), (vec!["2".to_owned()], vec!["1".to_owned()]));
+}
+
+#[test]
 fn a_backlog_is_shared_by_those_with_room() {
     let broker = Broker::new();
     let lane = broker.channel();

@@ -29,17 +29,29 @@ fn a_declaration_may_be_repeated() {
 fn a_queue_declared_otherwise_is_refused() {
     let broker = Broker::new();
     broker.channel().queue("q");
-    for other in [
-        QueueDeclare { durable: false, ..queue("q") },
-        QueueDeclare { auto_delete: true, ..queue("q") },
-        QueueDeclare { exclusive: true, ..queue("q") },
+    for (other, kind) in [
+        (QueueDeclare { durable: false, ..queue("q") }, ErrorKind::PreconditionFailed),
+        (QueueDeclare { auto_delete: true, ..queue("q") }, ErrorKind::PreconditionFailed),
+        (QueueDeclare { exclusive: true, ..queue("q") }, ErrorKind::ResourceLocked),
     ] {
         let lane = broker.channel();
         let error = wait(lane.0.queue_declare(other)).unwrap_err();
-        ends_the_channel(&lane, &error, ErrorKind::PreconditionFailed);
+        ends_the_channel(&lane, &error, kind);
         assert_eq!(error.context("queue"), Some("q"));
     }
     broker.channel().queue("q");
+}
+
+/// As RabbitMQ has it: what goes with its connection is never durable, whatever is said.
+#[test]
+fn an_exclusive_queue_is_not_durable() {
+    let broker = Broker::new();
+    let lane = broker.channel();
+    for durable in [true, false] {
+        wait(lane.0.queue_declare(QueueDeclare { exclusive: true, durable, ..queue("mine") })).unwrap();
+    }
+    let error = wait(lane.0.queue_declare(queue("mine"))).unwrap_err();
+    ends_the_channel(&lane, &error, ErrorKind::ResourceLocked);
 }
 
 #[test]

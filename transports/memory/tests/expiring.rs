@@ -47,6 +47,21 @@ fn a_message_is_not_delivered_late() {
 }
 
 #[test]
+fn what_is_given_back_to_an_empty_queue_goes_when_its_time_has_come() {
+    let (broker, clock) = manual();
+    let lane = broker.channel();
+    lane.queue("q");
+    let sink = lane.consume("q");
+    expiring(&lane, "q", "held", SECOND);
+    assert_eq!(sink.take_bodies(), ["held"]);
+    lane.close();
+    let lane = broker.channel();
+    assert_eq!(lane.ready("q"), 1);
+    clock.advance(SECOND);
+    assert_eq!(lane.ready("q"), 0);
+}
+
+#[test]
 fn the_shorter_time_of_queue_and_message_counts() {
     let (broker, clock) = manual();
     let lane = broker.channel();

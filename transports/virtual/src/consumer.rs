@@ -33,11 +33,11 @@ pub(crate) struct Consumer {
 /// Whether a consumer is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Readiness {
-    /// It takes part in its queue's round.
+    /// It takes part in its queue's round. Its window may be full; that is looked at when there is a message for it.
     Ready,
-    /// Its own window is full: it comes back with its next settled delivery.
+    /// There was a message for it and its window was full: it comes back with its next settled delivery.
     WindowFull,
-    /// Its channel's window is full: it waits in the channel's line.
+    /// There was a message for it and its channel's window was full: it waits in the channel's line.
     ChannelFull,
 }
 

@@ -25,12 +25,12 @@ impl QueueDefinition {
         QueueDefinition { durable: true, ..QueueDefinition::default() }
     }
 
-    /// Returns the first property or argument in which two definitions differ. Arguments that nobody acts upon may differ, as in
-    /// RabbitMQ.
+    /// Returns the first property or argument in which two definitions differ, `exclusive` before all others. Arguments that nobody
+    /// acts upon may differ, as in RabbitMQ.
     pub fn difference(&self, other: &Self) -> Option<&'static str> {
         let properties = [
-            ("durable", self.durable == other.durable),
             ("exclusive", self.exclusive == other.exclusive),
+            ("durable", self.durable == other.durable),
             ("auto_delete", self.auto_delete == other.auto_delete),
         ];
         let value = |definition: &Self, name| match definition.arguments.get(name) {
@@ -49,7 +49,8 @@ impl QueueDefinition {
 impl From<QueueDeclare> for QueueDefinition {
     fn from(method: QueueDeclare) -> Self {
         QueueDefinition {
-            durable: method.durable,
+            // What goes with its connection outlives no restart, as RabbitMQ sees it too.
+            durable: method.durable && !method.exclusive,
             exclusive: method.exclusive,
             auto_delete: method.auto_delete,
             arguments: method.arguments,

@@ -42,7 +42,7 @@ pub(crate) struct Queue<Q> {
     /// The bodies of the ready messages together, where a limit asks for it.
     pub(crate) bytes: u64,
     pub(crate) consumers: Vec<ConsumerKey>,
-    /// Those of the consumers whose window has room.
+    /// The consumers in turn, but for those for whom there was a message while their window was full.
     pub(crate) round: Round<ConsumerKey>,
     /// Where it is bound, and with which key.
     pub(crate) bound: Set<(ExchangeKey, ShortStr)>,

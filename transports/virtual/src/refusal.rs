@@ -8,12 +8,11 @@ pub(crate) fn not_found(what: &'static str, name: &str) -> Error {
     in_channel(ErrorKind::NotFound, format!("there is no {what} of that name")).with(what, name)
 }
 
-/// AMQP 406 for a declaration that says something else than the one before.
+/// AMQP 406 for a declaration that says something else than the one before; 405 where one of them says `exclusive`.
 #[cold]
 pub(crate) fn differs(what: &'static str, name: &str, property: &'static str) -> Error {
-    in_channel(ErrorKind::PreconditionFailed, format!("the {what} exists with another `{property}`"))
-        .with(what, name)
-        .with("argument", property)
+    let kind = if property == "exclusive" { ErrorKind::ResourceLocked } else { ErrorKind::PreconditionFailed };
+    in_channel(kind, format!("the {what} exists with another `{property}`")).with(what, name).with("argument", property)
 }
 
 /// AMQP 406.

@@ -109,6 +109,9 @@ impl<S: QueueStore> State<S> {
     pub(super) fn return_to(&mut self, key: QueueKey, message: QueueMessage) {
         let State { store, queues, .. } = self;
         let Some(queue) = queues.get_mut(key) else { return };
+        if message.expiry().is_some() {
+            (queue.is_plain, queue.may_expire) = (false, true);
+        }
         let raw = message.envelope.body.clone();
         if let Err(error) = queue.put_back(store, message) {
             let at = self.clock.system_time();

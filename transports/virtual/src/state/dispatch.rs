@@ -28,6 +28,10 @@ impl<S: QueueStore> State<S> {
         for _ in 0..BUDGET {
             let State { store, queues, consumers, channels, clock, .. } = self;
             let Some(queue) = queues.get_mut(key) else { return };
+            // Where there is nothing to hand out, nobody loses his place because his window is full.
+            if is_next_full(&queue.round, consumers, channels) && matches!(queue.len(store), Ok(0)) {
+                return self.look_at_head(key, after);
+            }
             let Some(next) = next_consumer(&mut queue.round, consumers, channels) else {
                 return self.look_at_head(key, after);
             };
@@ -107,7 +111,8 @@ pub(super) struct Next<'a> {
     channel: &'a mut ChannelRecord,
 }
 
-/// Finds the consumer whose turn it is, passing over those whose channel's window is full.
+/// Finds the consumer for the next message. Those before whose window is full, or their channel's, leave the round, to come back
+/// as its last ones: whoever settles before its turn comes keeps its place.
 #[inline(always)]
 pub(super) fn next_consumer<'a>(
     round: &mut Round<ConsumerKey>,
@@ -118,6 +123,11 @@ pub(super) fn next_consumer<'a>(
         let key = round.current()?;
         // A consumer leaves the round before it, or its channel, is removed.
         let consumer = consumers.get_mut(key)?;
+        if !consumer.has_room() {
+            consumer.state = Readiness::WindowFull;
+            round.leave(key);
+            continue;
+        }
         let channel = channels.get_mut(consumer.channel)?;
         if consumer.no_ack || channel.has_room() {
             break key;
@@ -129,6 +139,20 @@ pub(super) fn next_consumer<'a>(
     let consumer = consumers.get_mut(key)?;
     let channel = channels.get_mut(consumer.channel)?;
     Some(Next { key, consumer, channel })
+}
+
+/// Says whether the consumer whose turn it is can take nothing now.
+#[inline(always)]
+fn is_next_full(
+    round: &Round<ConsumerKey>,
+    consumers: &Slots<ConsumerSlot, Consumer>,
+    channels: &Slots<ChannelSlot, ChannelRecord>,
+) -> bool {
+    let consumer = round.current().and_then(|key| consumers.get(key));
+    consumer.is_some_and(|consumer| {
+        let channel = || channels.get(consumer.channel);
+        !consumer.has_room() || !consumer.no_ack && channel().is_some_and(|channel| !channel.has_room())
+    })
 }
 
 /// Gives a message to a consumer; the turn is to be run when the broker's mutex is released.
@@ -149,10 +173,6 @@ pub(super) fn hand_out(
     } else {
         consumer.unsettled += 1;
         channel.unsettled += 1;
-        if !consumer.has_room() {
-            consumer.state = Readiness::WindowFull;
-            round.leave(key);
-        }
         let envelope = message.envelope.clone();
         (channel.unacked.push(Unsettled { message, queue, consumer: Some(key) }), envelope)
     };
