@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use kombu_core::hub::Hub;
 use kombu_core::{
-    Capabilities, Channel, Clock, Error, ErrorKind, HeaderTypes, Ordering, Priority, PriorityOrder, Result, Support,
-    Transport, TransportConfig, TransportEntry, registry,
+    Capabilities, Channel, Clock, Error, ErrorKind, HeaderTypes, Ordering, Priority, PriorityOrder, Result, Scope,
+    Support, Transport, TransportConfig, TransportEntry, registry,
 };
 
 use crate::channel::AmqpChannel;
@@ -82,7 +82,11 @@ impl Transport for AmqpTransport {
     async fn channel(&self) -> Result<Arc<dyn Channel>> {
         let session = self.session()?;
         let main = session.main()?;
-        let client = session.answer(main.open_channel()).await?;
+        let client = session.answer(main.open_channel()).await.inspect_err(|error| {
+            if error.scope() == Scope::Connection {
+                session.failed(error.duplicate());
+            }
+        })?;
         Ok(Arc::new(AmqpChannel::new(ChannelCore::new(session, client))))
     }
 

@@ -70,8 +70,24 @@ struct LapinConnection {
 #[async_trait]
 impl Client for LapinConnection {
     async fn open_channel(&self) -> Result<Arc<dyn ClientChannel>> {
-        let channel = self.connection.create_channel().await.map_err(|error| error::read(&error))?;
-        Ok(Arc::new(LapinChannel::new(channel, self.connection.configuration().frame_max())))
+        let mut has_spoilt = false;
+        loop {
+            match self.connection.create_channel().await {
+                Ok(channel) => {
+                    return Ok(Arc::new(LapinChannel::new(channel, self.connection.configuration().frame_max())));
+                }
+                // No broker says that of a channel that is not open yet: lapin keeps the error that ended an earlier channel of that
+                // number, sends nothing under it any more, and takes the next number at the next call.
+                Err(error) if is_spoilt(&error) => has_spoilt = true,
+                Err(error) => {
+                    let error = error::read(&error);
+                    if error.kind() == ErrorKind::Overloaded && has_spoilt {
+                        return Err(error::lost("the broker has ended a channel of each number by now".to_owned()));
+                    }
+                    return Err(error);
+                }
+            }
+        }
     }
 
     fn is_blocked(&self) -> bool {
@@ -162,6 +178,11 @@ async fn watch_hub(handle: HubHandle, heartbeat: Duration, killer: Killer) {
             return;
         }
     }
+}
+
+/// Says whether the number of a channel that was to be opened is that of one which the broker closed.
+fn is_spoilt(error: &lapin::Error) -> bool {
+    matches!(error.kind(), lapin::ErrorKind::ProtocolError(_)) && error::read(error).scope() == Scope::Channel
 }
 
 /// A refusal while the connection is made is one of the connection.

@@ -36,6 +36,34 @@ fn a_refused_declaration_names_itself_and_the_next_use_works() {
     assert_eq!(vhost.consumers("q"), 1);
 }
 
+/// lapin never uses the number of a channel again that the broker closed, and says of it what was wrong then.
+#[test]
+fn channels_that_the_broker_closed_spoil_none_that_come_after() {
+    let server = RabbitServer::shared();
+    let vhost = server.vhost();
+    let connection = connection(&format!("{}?channel_max=7", vhost.url()));
+    let diary = Diary::of(&connection);
+    let refused = |number: usize| {
+        let name = format!("missing-{number}");
+        let missing = Queue::new(&*name).passive().declare(&connection).wait().unwrap_err();
+        assert!(missing.kind() == ErrorKind::NotFound && missing.to_string().contains(&name), "{name}: {missing}");
+    };
+    let queue = Queue::new("q");
+    (0..3).for_each(refused);
+    for number in 0..20 {
+        let (consumer, bodies) = collect(&connection, &queue);
+        connection.producer().publish(number.to_string()).routing_key("q").wait().unwrap();
+        bodies.expect([number.to_string()]);
+        consumer.cancel().wait().unwrap();
+    }
+    assert_eq!(diary.count("disconnected"), 0, "{}", diary.text());
+    // With no number left the connection is made anew, and nobody is told of what another channel did.
+    (3..30).for_each(refused);
+    connection.producer().publish("last").routing_key("q").wait().unwrap();
+    let (_consumer, bodies) = collect(&connection, &queue);
+    bodies.expect(["last".to_owned()]);
+}
+
 #[test]
 fn permissions_are_the_brokers() {
     let server = RabbitServer::shared();
