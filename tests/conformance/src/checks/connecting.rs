@@ -215,7 +215,7 @@ fn link_cut_resumes_consumption(bench: &Bench) -> Verdict {
     let times = |body: &String| seen.all().iter().filter(|one| *one == body).count();
     bench.wait_until("what could not be answered, once more", || unanswered.iter().all(|body| times(body) > 1))?;
     let distinct = || seen.all().into_iter().collect::<std::collections::BTreeSet<_>>().len();
-    bench.wait_until("all messages, after the cut", || distinct() >= count)?;
+    bench.wait_until("all messages, after the cut", || seen.len() >= count && distinct() >= count)?;
     let came = seen.all();
     let flagged = doubles.all();
     let mut known = std::collections::BTreeSet::new();
@@ -285,7 +285,9 @@ fn broker_restart_keeps_persistent(bench: &Bench) -> Verdict {
         drop(message.ack());
     }
     let distinct = || seen.all().into_iter().collect::<std::collections::BTreeSet<_>>().len();
-    bench.wait_until_within(bench.patience() * 3, "all messages, after the restart", &mut || distinct() >= 20)?;
+    bench.wait_until_within(bench.patience() * 3, "all messages, after the restart", &mut || {
+        seen.len() >= 20 && distinct() >= 20
+    })?;
     let Some(source) = source else { return Ok(()) };
     user.answer(user.connection.producer().publish("routed").exchange(&source).routing_key("key").mandatory().send())
         .during("publish through exchanges that were bound before the restart")?;

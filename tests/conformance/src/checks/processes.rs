@@ -108,11 +108,12 @@ fn no_leaks(bench: &Bench) -> Verdict {
         round(number)?;
     }
     let before = belongings();
-    for number in 0..bench.many(200) {
+    let (rounds, channels) = if bench.is_small() { (8, 20) } else { (200, 2000) };
+    for number in 0..rounds {
         round(number)?;
     }
     let transport = bench.connect()?;
-    for _ in 0..bench.many(2000) {
+    for _ in 0..channels {
         bench.channel_on(&transport)?.close()?;
     }
     bench.close(&transport)?;
@@ -126,7 +127,7 @@ fn no_leaks(bench: &Bench) -> Verdict {
     let end = std::time::Instant::now() + if bench.is_small() { bench.patience() / 10 } else { bench.patience() };
     while !is_back(now) && std::time::Instant::now() < end {
         if !bench.turn()? {
-            std::thread::sleep(Duration::from_millis(1));
+            std::thread::sleep(Duration::from_millis(10));
         }
         now = belongings();
     }
