@@ -10,14 +10,22 @@ use crate::entities::Names;
 pub(crate) struct Lane {
     pub(crate) channel: Arc<dyn Channel>,
     pub(crate) consumer: Option<Consumer>,
-    pub(crate) held: Vec<DeliveryTag>,
+    pub(crate) held: Vec<Held>,
     /// What was asked for last, to be asked for again where only the answer matters.
     pub(crate) prefetch: u16,
+}
+
+/// A delivery that is not settled yet, of a queue, which one of the lane's consumers had or which was fetched.
+pub(crate) struct Held {
+    pub(crate) tag: DeliveryTag,
+    queue: usize,
+    by: Option<ConsumerTag>,
 }
 
 /// What was started on a lane.
 pub(crate) struct Consumer {
     pub(crate) tag: ConsumerTag,
+    pub(crate) queue: usize,
     pub(crate) no_ack: bool,
     pub(crate) log: Arc<Log>,
 }
@@ -50,11 +58,29 @@ impl Lane {
         let Some(consumer) = &self.consumer else { return };
         let heard = std::mem::take(&mut *consumer.log.lock());
         if !consumer.no_ack {
-            self.held.extend(heard.deliveries.iter().map(|delivery| delivery.tag));
+            let (queue, by) = (consumer.queue, &consumer.tag);
+            self.held.extend(heard.deliveries.iter().map(|delivery| Held {
+                tag: delivery.tag,
+                queue,
+                by: Some(by.clone()),
+            }));
         }
         if heard.has_ended {
             self.consumer = None;
         }
+    }
+
+    /// Holds what was fetched.
+    pub(crate) fn hold(&mut self, tag: DeliveryTag, queue: usize) {
+        self.held.push(Held { tag, queue, by: None });
+    }
+
+    /// Says whether the lane holds something of `queue` that came in another way than what would come now: fetched, or to another
+    /// consumer. RabbitMQ gives back what came in one way before the rest, in the order of names that it made up.
+    pub(crate) fn would_mix(&self, queue: usize, fetches: bool) -> bool {
+        let consumes = self.consumer.as_ref().is_some_and(|consumer| consumer.queue == queue);
+        let holds = self.held.iter().any(|held| held.queue == queue && (held.by.is_some() || !fetches));
+        holds || (fetches && consumes)
     }
 
     /// Takes out one of those that are held, or with `multiple` that one and all before it.
@@ -62,9 +88,10 @@ impl Lane {
         if self.held.is_empty() {
             return None;
         }
-        self.held.sort_unstable();
+        self.held.sort_unstable_by_key(|held| held.tag);
         let place = which % self.held.len();
-        if multiple { self.held.drain(..=place).next_back() } else { Some(self.held.remove(place)) }
+        let taken = if multiple { self.held.drain(..=place).next_back() } else { Some(self.held.remove(place)) };
+        taken.map(|held| held.tag)
     }
 }
 

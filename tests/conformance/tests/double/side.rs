@@ -135,16 +135,20 @@ impl Side {
             Operation::Forbidden { what } => self.forbidden(channel, what),
             Operation::Publish { to, mandatory, priority, expiry } => self.publish(to, mandatory, priority, expiry),
             Operation::Get { lane, queue, no_ack } => {
+                let no_ack = no_ack || self.lanes[lane].would_mix(queue, true);
                 let method = BasicGet { queue: self.names.queue(queue), no_ack };
                 let Some(delivery) = self.wait(async move { channel.basic_get(method).await })? else {
                     return Ok("nothing".to_owned());
                 };
                 if !no_ack {
-                    self.lanes[lane].held.push(delivery.tag);
+                    self.lanes[lane].hold(delivery.tag, queue);
                 }
                 Ok(describe(&delivery, &self.names))
             }
             Operation::Consume { lane, .. } if self.lanes[lane].consumer.is_some() => Ok("it consumes".to_owned()),
+            Operation::Consume { lane, queue, .. } if self.lanes[lane].would_mix(queue, false) => {
+                Ok("it holds messages of the queue".to_owned())
+            }
             Operation::Consume { lane, queue, prefetch, no_ack, exclusive, priority } => {
                 let arguments = priority.map(|priority| ("x-priority", priority));
                 let method = BasicConsume {
@@ -154,7 +158,7 @@ impl Side {
                     arguments: arguments.into_iter().collect(),
                     ..BasicConsume::default()
                 };
-                self.consume(lane, prefetch, method)
+                self.consume(lane, queue, prefetch, method)
             }
             Operation::Cancel { lane } => {
                 let Some(consumer) = &self.lanes[lane].consumer else { return Ok("nothing consumes".to_owned()) };
@@ -271,7 +275,7 @@ impl Side {
         })
     }
 
-    fn consume(&mut self, lane: usize, prefetch_count: u16, method: BasicConsume) -> Result<String> {
+    fn consume(&mut self, lane: usize, queue: usize, prefetch_count: u16, method: BasicConsume) -> Result<String> {
         let (log, no_ack) = (Arc::new(Log::default()), method.no_ack);
         let handed: Arc<Log> = Arc::clone(&log);
         self.lanes[lane].prefetch = prefetch_count;
@@ -280,7 +284,7 @@ impl Side {
             channel.basic_consume(method, handed).await
         });
         let tag = self.wait(consuming)?;
-        self.lanes[lane].consumer = Some(Consumer { tag, no_ack, log });
+        self.lanes[lane].consumer = Some(Consumer { tag, queue, no_ack, log });
         Ok("it consumes now".to_owned())
     }
 
