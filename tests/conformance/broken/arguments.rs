@@ -49,10 +49,27 @@ pub(crate) fn of_queue(fault: Fault, method: &mut QueueDeclare) {
         Fault::MaxLengthKeepsOldest if has("x-max-length", arguments) => {
             drop(arguments.insert("x-overflow", "reject-publish"));
         }
+        Fault::DeliveryLimitIgnored => drop(arguments.remove("x-delivery-limit")),
+        Fault::DeliveryLimitTooSoon if has("x-delivery-limit", arguments) => {
+            drop(arguments.insert("x-delivery-limit", 1));
+        }
+        Fault::SingleActiveIgnored => drop(arguments.remove("x-single-active-consumer")),
         Fault::MaxLengthNeverRejects => drop(arguments.remove("x-overflow")),
         Fault::DeadLettersIgnored => {
             drop(arguments.remove("x-dead-letter-exchange"));
             drop(arguments.remove("x-dead-letter-routing-key"));
+        }
+        _ => {}
+    }
+}
+
+pub(crate) fn of_consumer(fault: Fault, arguments: &mut FieldTable) {
+    match fault {
+        Fault::ConsumerPriorityIgnored => drop(arguments.remove("x-priority")),
+        Fault::ConsumerPriorityReversed => {
+            if let Some(priority) = arguments.get("x-priority").and_then(Value::as_i64) {
+                drop(arguments.insert("x-priority", -priority));
+            }
         }
         _ => {}
     }

@@ -189,6 +189,9 @@ impl Channel for BrokenChannel {
             }
             _ => {}
         }
+        if method.arguments.contains_key("x-single-active-consumer") {
+            lock(&self.link.world).single_active.insert(name.clone());
+        }
         arguments::of_queue(self.link.fault, &mut method);
         let is_auto_delete = method.auto_delete;
         let mut declared = self.failed(self.memory().queue_declare(method.clone()).await)?;
@@ -295,12 +298,16 @@ impl Channel for BrokenChannel {
             Fault::ConsumersOfAChannelMixedUp => sink = Arc::clone(&lock(&self.inside.sinks)[0]),
             Fault::DuplicateTagAccepted if !tag.is_empty() => method.consumer_tag = ShortStr::default(),
             Fault::ExclusiveConsumerIgnored => method.exclusive = false,
+            Fault::SingleActiveIsAlone if !is_first_of_queue => {
+                method.exclusive |= lock(&self.link.world).single_active.contains(&queue);
+            }
             Fault::NoAckConsumerHolds => method.no_ack = false,
             Fault::NoBacklogDelivered => {
                 now(self.memory().queue_purge(queue.clone()))?;
             }
             _ => {}
         }
+        arguments::of_consumer(self.link.fault, &mut method.arguments);
         let broken = Arc::new(BrokenSink::new(self.link.fault, sink, Arc::clone(&self.inside), queue, method.no_ack));
         let given =
             self.failed(self.memory().basic_consume(method, Arc::clone(&broken) as Arc<dyn DeliverySink>).await)?;

@@ -27,6 +27,7 @@ pub(crate) struct World {
     pub(crate) publishes: usize,
     pub(crate) published_to: BTreeSet<ShortStr>,
     pub(crate) deleted: BTreeSet<ShortStr>,
+    pub(crate) single_active: BTreeSet<ShortStr>,
 }
 
 pub(crate) type Shared<T> = Arc<Mutex<T>>;

@@ -1,7 +1,9 @@
 //! Consumers start, end, and are told.
 
+use std::time::Instant;
+
 use kombu_core::method::{BasicConsume, QueueDelete};
-use kombu_core::{ErrorKind, Scope};
+use kombu_core::{ErrorKind, FieldTable, Scope, Support};
 
 use crate::bench::Bench;
 use crate::check::{Check, Group};
@@ -37,6 +39,20 @@ pub(super) const CHECKS: &[Check] = &[
         .reference("403; ok; 403")
         .spec("AMQP 0-9-1 basic.consume, field `exclusive`")
         .needs(&[Can("exclusive_consumer")]),
+    Check::new(Group::Consumers, "urgent_consumer_is_served_first", urgent_consumer_is_served_first)
+        .promise("a consumer of a higher `x-priority` is served first, as long as its window has room")
+        .steps(
+            "two consumers of a queue, windows of 1; publish 2, look; settle what the urgent one holds, publish, look",
+        )
+        .reference("the urgent one, then the other; the urgent one again")
+        .spec("RabbitMQ, Consumer Priorities")
+        .needs(&[Can("consumer_priority"), Can("prefetch")]),
+    Check::new(Group::Consumers, "single_active_consumer_takes_turns", single_active_consumer_takes_turns)
+        .promise("of the consumers of a queue with `x-single-active-consumer` one is served, and after it the next")
+        .steps("consume on two channels, publish 3, look; cancel the first, publish, look")
+        .reference("all 3 to the first; then to the second")
+        .spec("RabbitMQ, Consumers, Single Active Consumer")
+        .needs(&[Can("single_active_consumer")]),
     Check::new(Group::Consumers, "no_ack_consumer_settles_by_itself", no_ack_consumer_settles_by_itself)
         .promise("a consumer without acknowledgement gets everything, whatever the prefetch, and owes no answer")
         .steps("prefetch 2, consume 10 with no_ack; close the channel, look")
@@ -137,6 +153,49 @@ fn exclusive_consumer_refused(bench: &Bench) -> Verdict {
     refused("consume exclusively beside another consumer", late, &kinds)?;
     lane.put(&queue, "delivered")?;
     same("what the other consumer got", bodies(&plain.expect(1)?), ["delivered"])
+}
+
+fn urgent_consumer_is_served_first(bench: &Bench) -> Verdict {
+    let (publisher, plain, urgent) = (bench.channel()?, bench.channel()?, bench.channel()?);
+    let queue = publisher.queue("q")?;
+    plain.qos(1, false)?;
+    urgent.qos(1, false)?;
+    let second = plain.consume(&queue)?;
+    let arguments = FieldTable::from([("x-priority", 5)]);
+    let first = urgent.consume_with(BasicConsume { queue: queue.clone(), arguments, ..BasicConsume::default() })?;
+    let is_native = bench.capabilities()?.consumer_priority == Support::Native;
+    let end = Instant::now() + bench.patience();
+    let held = loop {
+        publisher.put(&queue, "1")?;
+        bench.wait_until("a delivery to one of them", || first.sink.len() + second.sink.len() > 0)?;
+        if first.sink.len() > 0 {
+            break first.expect(1)?;
+        }
+        // One who consumes already may have to hear first that another comes before it.
+        ensure(!is_native, "the other got a message while the urgent one had room")?;
+        ensure(Instant::now() < end, "the urgent one gets nothing while the other has room")?;
+        plain.ack_all(&second.expect(1)?)?;
+    };
+    same("what the other gets while the urgent one has room", second.sink.len(), 0)?;
+    publisher.put(&queue, "2")?;
+    same("what the other gets while the urgent one has none", bodies(&second.expect(1)?), ["2"])?;
+    urgent.ack_all(&held)?;
+    publisher.put(&queue, "3")?;
+    same("what the urgent consumer gets again", bodies(&first.expect(1)?), ["3"])
+}
+
+fn single_active_consumer_takes_turns(bench: &Bench) -> Verdict {
+    let (publisher, one, two) = (bench.channel()?, bench.channel()?, bench.channel()?);
+    let queue = publisher.queue_with("q", FieldTable::from([("x-single-active-consumer", true)]))?;
+    let (first, second) = (one.consume(&queue)?, two.consume(&queue)?);
+    publisher.fill(&queue, &["1", "2", "3"])?;
+    let came = first.expect(3).during("what the first consumer gets")?;
+    same("what the second gets meanwhile", second.sink.len(), 0)?;
+    one.ack_all(&came)?;
+    one.cancel(&first.tag)?;
+    publisher.put(&queue, "4")?;
+    same("what the second gets afterwards", bodies(&second.expect(1)?), ["4"])?;
+    same("what the first gets afterwards", first.sink.len(), 0)
 }
 
 fn no_ack_consumer_settles_by_itself(bench: &Bench) -> Verdict {

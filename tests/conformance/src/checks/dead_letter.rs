@@ -50,6 +50,14 @@ pub(super) const CHECKS: &[Check] = &[
         .reference("dropped when it reaches the first queue again")
         .spec("RabbitMQ, Dead Letter Exchanges, cycles")
         .needs(&[Can("dead_letter"), Can("queue_ttl")]),
+    Check::new(Group::Expiry, "delivery_limit_dead_letters", delivery_limit_dead_letters)
+        .promise(
+            "a message that was given back more often than `x-delivery-limit` becomes a dead letter of that reason",
+        )
+        .steps("a quorum queue with limit 2; fetch and give back 3 times; fetch from the dead-letter queue")
+        .reference("delivered 3 times; reason `delivery_limit`")
+        .spec("RabbitMQ, Quorum Queues, poison message handling")
+        .needs(&[Can("delivery_limit"), Can("dead_letter")]),
     Check::new(Group::Expiry, "delayed_not_before_due", delayed_not_before_due)
         .promise("a delayed message is delivered when its delay has passed, and not before")
         .steps("publish with a delay and without to an x-delayed-message exchange, look; let the delay pass, look")
@@ -202,6 +210,25 @@ fn dead_letter_count_grows(bench: &Bench) -> Verdict {
         lane.publish_envelope(back, false)?;
     }
     Ok(())
+}
+
+fn delivery_limit_dead_letters(bench: &Bench) -> Verdict {
+    let lane = bench.channel()?;
+    let (exchange, dead) = cemetery(&lane)?;
+    let mut arguments = dead_lettering(&exchange, Some("dead"));
+    arguments.insert("x-queue-type", "quorum");
+    arguments.insert("x-delivery-limit", 2);
+    let queue = lane.queue_with("q", arguments)?;
+    lane.put(&queue, "again")?;
+    for time in 1..=3 {
+        let held = lane.get_soon(&queue).during(format!("delivery {time} of 3"))?;
+        lane.requeue(held.tag)?;
+    }
+    let letter = lane.get_soon(&dead).during("the dead letter after 3 deliveries")?;
+    same("the dead letter", body(&letter), "again")?;
+    died(&letter, "delivery_limit", &queue, "", &queue, 1)?;
+    lane.ack(letter.tag)?;
+    same("what is left", lane.drain(&queue)?, [""; 0])
 }
 
 fn dead_letter_cycle_stops(bench: &Bench) -> Verdict {
