@@ -14,12 +14,19 @@ pub struct ChildCommand {
     pub(crate) program: String,
     pub(crate) args: Vec<OsString>,
     pub(crate) envs: Vec<(OsString, OsString)>,
+    pub(crate) removed_envs: Vec<OsString>,
     pub(crate) current_dir: Option<PathBuf>,
 }
 
 impl ChildCommand {
     pub(crate) fn new(program: impl Into<String>) -> Self {
-        ChildCommand { program: program.into(), args: Vec::new(), envs: Vec::new(), current_dir: None }
+        ChildCommand {
+            program: program.into(),
+            args: Vec::new(),
+            envs: Vec::new(),
+            removed_envs: Vec::new(),
+            current_dir: None,
+        }
     }
 
     pub(crate) fn this_test(name: &str) -> Self {
@@ -48,6 +55,13 @@ impl ChildCommand {
     #[must_use]
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.envs.push((name.into(), value.into()));
+        self
+    }
+
+    /// Keeps an environment variable from the program.
+    #[must_use]
+    pub fn env_remove(mut self, name: impl Into<OsString>) -> Self {
+        self.removed_envs.push(name.into());
         self
     }
 

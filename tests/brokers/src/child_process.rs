@@ -209,6 +209,9 @@ impl ChildProcess {
         let folder = tempfile::Builder::new().prefix("kombu-child-").tempdir()?;
         let (mut child, leash) = Leash::spawn(program, &command.args, &folder.path().join(STDERR), |sh| {
             sh.envs(command.envs.iter().map(|(name, value)| (name, value)));
+            for name in &command.removed_envs {
+                sh.env_remove(name);
+            }
             if let Some(folder) = &command.current_dir {
                 sh.current_dir(folder);
             }
