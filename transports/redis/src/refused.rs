@@ -19,7 +19,10 @@ use crate::session::Session;
 /// What waits to be sent again.
 #[derive(Default)]
 pub(crate) struct Refused {
-    waiting: VecDeque<Request>,
+    /// What was sent and refused.
+    sent: VecDeque<Request>,
+    /// What came when there was something to wait for. What is on its way by then goes before it, should it be refused too.
+    behind: VecDeque<Request>,
     /// Whether the first of them is on its way.
     is_probing: bool,
     has_timer: bool,
@@ -28,7 +31,28 @@ pub(crate) struct Refused {
 impl Refused {
     /// Says whether nothing waits, so that what comes now overtakes nothing.
     pub(crate) fn is_empty(&self) -> bool {
-        self.waiting.is_empty() && !self.is_probing
+        self.sent.is_empty() && self.behind.is_empty() && !self.is_probing
+    }
+
+    /// Takes out the first.
+    fn pop(&mut self) -> Option<Request> {
+        self.sent.pop_front().or_else(|| self.behind.pop_front())
+    }
+
+    /// Takes out all, in order.
+    fn take(&mut self) -> impl Iterator<Item = Request> + use<> {
+        std::mem::take(&mut self.sent).into_iter().chain(std::mem::take(&mut self.behind))
+    }
+
+    /// Takes out those that are late, in order.
+    fn take_late(&mut self, is_late: impl Fn(&Request) -> bool) -> Vec<Request> {
+        let mut late = Vec::new();
+        for waiting in [&mut self.sent, &mut self.behind] {
+            let (gone, left): (VecDeque<_>, VecDeque<_>) = std::mem::take(waiting).into_iter().partition(&is_late);
+            late.extend(gone);
+            *waiting = left;
+        }
+        late
     }
 
     /// The probe is over without an answer; the timer sends another.
@@ -44,7 +68,7 @@ impl Session {
         if refused.is_empty() {
             return Some(request);
         }
-        refused.waiting.push_back(request);
+        refused.behind.push_back(request);
         None
     }
 
@@ -79,9 +103,9 @@ impl Session {
             let mut refused = self.lock(&self.refused);
             if is_probe {
                 refused.is_probing = false;
-                refused.waiting.push_front(request);
+                refused.sent.push_front(request);
             } else {
-                refused.waiting.push_back(request);
+                refused.sent.push_back(request);
             }
         }
         self.watch_refused(hub);
@@ -117,10 +141,8 @@ impl Session {
                 Request::Check(checking) => checking.deadline().is_some_and(|deadline| deadline <= now),
                 _ => false,
             };
-            let (late, waiting): (VecDeque<_>, VecDeque<_>) =
-                std::mem::take(&mut refused.waiting).into_iter().partition(is_late);
-            refused.waiting = waiting;
-            let probe = if refused.is_probing { None } else { refused.waiting.pop_front() };
+            let late = refused.take_late(is_late);
+            let probe = if refused.is_probing { None } else { refused.pop() };
             refused.is_probing |= probe.is_some();
             (late, probe)
         };
@@ -141,7 +163,7 @@ impl Session {
         // Held while they are sent, so that what comes meanwhile stays behind them.
         let mut refused = self.lock(&self.refused);
         refused.is_probing = false;
-        for request in std::mem::take(&mut refused.waiting) {
+        for request in refused.take() {
             self.send_refused(request);
         }
     }
@@ -172,7 +194,7 @@ impl Session {
 
     /// Ends whatever waits: the session is closed.
     pub(crate) fn fail_refused(&self) {
-        let waiting = std::mem::take(&mut self.lock(&self.refused).waiting);
+        let waiting = self.lock(&self.refused).take();
         for request in waiting {
             self.handle_failure_anywhere(request, false, &closed());
         }
@@ -217,3 +239,30 @@ fn passes(request: &Request, error: &ServerError) -> bool {
 
 /// How soon what was refused is tried again.
 pub(crate) const INTERVAL: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(requests: impl IntoIterator<Item = Request>) -> Vec<&'static str> {
+        let name = |request| match request {
+            Request::Quiet(name) => name,
+            _ => "?",
+        };
+        requests.into_iter().map(name).collect()
+    }
+
+    #[test]
+    fn what_was_on_its_way_goes_before_what_came_later() {
+        let mut refused = Refused::default();
+        refused.sent.push_back(Request::Quiet("first"));
+        refused.behind.push_back(Request::Quiet("third"));
+        refused.sent.push_back(Request::Quiet("second"));
+        refused.behind.push_back(Request::Quiet("late"));
+        assert!(!refused.is_empty());
+        assert_eq!(names(refused.take_late(|request| matches!(request, Request::Quiet("late")))), ["late"]);
+        assert_eq!(names(refused.pop()), ["first"]);
+        assert_eq!(names(refused.take()), ["second", "third"]);
+        assert!(refused.is_empty() && refused.pop().is_none());
+    }
+}

@@ -55,12 +55,15 @@ fn through(server: &RedisServer, is_refusing: impl Fn(&RedisServer) -> bool, beg
     for asked in asked {
         asked.join().unwrap();
     }
-    for number in 0..20 {
-        let delivery = channel.get("q").unwrap();
-        assert_eq!(&delivery.envelope.body[..], number.to_string().as_bytes());
-        assert!(delivery.envelope.headers.get("x-republished").is_none());
-        channel.ack(delivery.tag).unwrap();
-    }
+    let bodies: Vec<String> = (0..20)
+        .map(|_| {
+            let delivery = channel.get("q").unwrap();
+            assert!(delivery.envelope.headers.get("x-republished").is_none());
+            channel.ack(delivery.tag).unwrap();
+            String::from_utf8(delivery.envelope.body.to_vec()).unwrap()
+        })
+        .collect();
+    assert_eq!(bodies, Vec::from_iter((0..20).map(|number| number.to_string())));
     assert_eq!(channel.publish("e", "late", "x"), Some(1));
     let left = ["held", "bound", "late"].map(|queue| server.client().command(&["LLEN", queue]).int());
     assert_eq!(left, [1, 1, 1]);
