@@ -29,6 +29,7 @@ mod tls;
 #[cfg(not(feature = "tls"))]
 #[path = "no_tls.rs"]
 mod tls;
+mod unanswered;
 
 pub(crate) use backoff::Backoff;
 pub(crate) use cluster::Cluster;

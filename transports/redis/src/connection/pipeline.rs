@@ -5,6 +5,8 @@ use std::time::Instant;
 
 use redis::Value;
 
+use super::unanswered::Unanswered;
+
 /// One request that was written into a buffer of bytes.
 #[derive(Debug)]
 pub(crate) struct Entry<R> {
@@ -35,11 +37,7 @@ pub(crate) enum Fate {
 /// socket takes bytes, and [`handle_reply`](Pipeline::handle_reply) per reply; after a loss
 /// [`handle_loss`](Pipeline::handle_loss).
 pub(crate) struct Pipeline<R> {
-    bytes: Vec<u8>,
-    /// `bytes[..answered]` belong to answered requests.
-    answered: usize,
-    /// `bytes[..sent]` are written.
-    sent: usize,
+    bytes: Unanswered,
     entries: VecDeque<Flying<R>>,
     /// What the server said it has not executed, with its bytes: it goes out again on the next connection, before the rest.
     refused: Vec<(Flying<R>, Vec<u8>)>,
@@ -58,20 +56,14 @@ struct Flying<R> {
 
 impl<R> Default for Pipeline<R> {
     fn default() -> Self {
-        Pipeline { bytes: Vec::new(), answered: 0, sent: 0, entries: VecDeque::new(), refused: Vec::new() }
+        Pipeline { bytes: Unanswered::default(), entries: VecDeque::new(), refused: Vec::new() }
     }
 }
 
 impl<R> Pipeline<R> {
     /// Takes over the requests written into `bytes`, leaving both empty.
     pub(crate) fn append(&mut self, bytes: &mut Vec<u8>, entries: &mut Vec<Entry<R>>) {
-        if self.entries.is_empty() {
-            self.clear();
-            std::mem::swap(&mut self.bytes, bytes);
-            bytes.clear();
-        } else {
-            self.bytes.append(bytes);
-        }
+        self.bytes.append(bytes);
         self.entries.extend(entries.drain(..).map(|entry| Flying {
             request: Some(entry.request),
             replies: entry.replies,
@@ -82,14 +74,14 @@ impl<R> Pipeline<R> {
         }));
     }
 
-    /// Returns what is to be written.
+    /// Returns what is to be written next; nothing if there is nothing.
     pub(crate) fn unsent(&self) -> &[u8] {
-        &self.bytes[self.sent..]
+        self.bytes.unsent()
     }
 
     /// Notes that the next `count` bytes are written.
     pub(crate) fn advance(&mut self, count: usize) {
-        self.sent += count;
+        self.bytes.advance(count);
     }
 
     /// Returns how many requests wait for an answer.
@@ -99,7 +91,7 @@ impl<R> Pipeline<R> {
 
     /// Says whether the server owes an answer.
     pub(crate) fn is_owed(&self) -> bool {
-        !self.entries.is_empty() && self.sent > self.answered
+        !self.entries.is_empty() && self.bytes.is_owed()
     }
 
     /// Takes the next reply; returns the request it completes, with the answer. A request that was given up completes as
@@ -116,18 +108,14 @@ impl<R> Pipeline<R> {
         }
         // The line above found it.
         let Some(done) = self.entries.pop_front() else { return Err(value) };
-        let bytes = self.answered..self.answered + done.length;
-        self.answered += done.length;
+        let length = done.length;
         if done.is_refused {
-            let bytes = self.bytes[bytes].to_vec();
+            let bytes = self.bytes.first(length).to_vec();
+            self.bytes.forget_first(length);
             self.refused.push((done, bytes));
             return Ok(None);
         }
-        if self.entries.is_empty() {
-            self.clear();
-        } else if self.answered > COMPACT_ABOVE && self.answered * 2 > self.bytes.len() {
-            self.compact();
-        }
+        self.bytes.forget_first(length);
         let value = done.refusal.unwrap_or(value);
         Ok(done.request.map(|request| (request, value)))
     }
@@ -148,17 +136,13 @@ impl<R> Pipeline<R> {
         mut decide: impl FnMut(&mut R, bool, Option<Instant>) -> Fate,
     ) -> Vec<(R, bool)> {
         let old = std::mem::take(&mut self.bytes);
-        let mut at = self.answered;
-        let sent = self.sent;
-        self.answered = 0;
-        self.sent = 0;
+        let mut places = old.places();
         let mut dropped = Vec::new();
         let refused = std::mem::take(&mut self.refused);
         let entries = std::mem::take(&mut self.entries);
         let unanswered = entries.into_iter().map(|entry| {
-            let range = at..at + entry.length;
-            at = range.end;
-            (range.start < sent, old[range].to_vec(), entry)
+            let (_, bytes, is_sent) = places.next(entry.length);
+            (is_sent, bytes.to_vec(), entry)
         });
         let all: Vec<_> = refused.into_iter().map(|(entry, bytes)| (false, bytes, entry)).chain(unanswered).collect();
         for (is_sent, bytes, entry) in all {
@@ -167,11 +151,11 @@ impl<R> Pipeline<R> {
             let (length, replies) = match decide(&mut request, written, entry.deadline) {
                 Fate::Keep => {
                     let replies = replies_of(&bytes).unwrap_or(entry.replies);
-                    self.bytes.extend_from_slice(&bytes);
+                    self.bytes.push(&bytes);
                     (entry.length, replies)
                 }
                 Fate::Replace(bytes, replies) => {
-                    self.bytes.extend_from_slice(&bytes);
+                    self.bytes.push(&bytes);
                     (bytes.len(), replies)
                 }
                 Fate::Drop => {
@@ -190,25 +174,25 @@ impl<R> Pipeline<R> {
     /// was not written is not going to be.
     pub(crate) fn take_expired(&mut self, now: Instant) -> Vec<(R, bool)> {
         let mut expired = Vec::new();
-        let mut at = self.answered;
+        let mut places = self.bytes.places();
         let mut removed = Vec::new();
         for (index, entry) in self.entries.iter_mut().enumerate() {
-            let start = at;
-            at += entry.length;
+            let (place, _, written) = places.next(entry.length);
             if entry.deadline.is_none_or(|deadline| deadline > now) {
                 continue;
             }
             let Some(request) = entry.request.take() else { continue };
             entry.deadline = None;
-            let written = start < self.sent;
             expired.push((request, written));
             if !written {
-                removed.push((index, start..at));
+                removed.push((index, place));
             }
         }
-        for (index, range) in removed.into_iter().rev() {
-            self.entries.remove(index);
-            self.bytes.drain(range);
+        for (index, _) in removed.iter().rev() {
+            self.entries.remove(*index);
+        }
+        if !removed.is_empty() {
+            self.bytes.remove(removed.into_iter().map(|(_, place)| place).collect());
         }
         expired
     }
@@ -221,21 +205,6 @@ impl<R> Pipeline<R> {
     /// Takes every request out, in order, each with whether any of its bytes may have reached the server.
     pub(crate) fn take_all(&mut self) -> Vec<(R, bool)> {
         self.handle_loss(|_, _, _| Fate::Drop)
-    }
-
-    fn clear(&mut self) {
-        if self.bytes.capacity() > KEEP_CAPACITY {
-            self.bytes = Vec::new();
-        }
-        self.bytes.clear();
-        self.answered = 0;
-        self.sent = 0;
-    }
-
-    fn compact(&mut self) {
-        self.bytes.drain(..self.answered);
-        self.sent -= self.answered;
-        self.answered = 0;
     }
 }
 
@@ -259,9 +228,6 @@ fn read_length(bytes: &mut &[u8], mark: u8) -> Option<usize> {
     *bytes = &bytes[end + 1..];
     std::str::from_utf8(line).ok()?.parse().ok()
 }
-
-const COMPACT_ABOVE: usize = 64 * 1024;
-const KEEP_CAPACITY: usize = 1024 * 1024;
 
 #[cfg(test)]
 mod tests {
